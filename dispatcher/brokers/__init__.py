@@ -1,0 +1,1 @@
+"""Where streams live: one protocol, real Kafka and an embedded log behind it."""
