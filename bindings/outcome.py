@@ -1,9 +1,9 @@
 """What a function may say of its events, beyond returning (done) and raising (failed).
 
-    DispatchSignal
-    ├── RetryAfter        raised as ``raise Retry.after(30)``
-    ├── Reject            straight to the dead letters
-    └── BatchFailures     these events of the batch failed, the others are done
+DispatchSignal
+├── RetryAfter        raised as ``raise Retry.after(30)``
+├── Reject            straight to the dead letters
+└── BatchFailures     these events of the batch failed, the others are done
 """
 
 from __future__ import annotations

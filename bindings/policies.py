@@ -116,7 +116,8 @@ class Retry:
                 kinds = (kinds,)
                 object.__setattr__(self, name, kinds)
             _check(
-                isinstance(kinds, tuple) and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds),
+                isinstance(kinds, tuple)
+                and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds),
                 f"Retry({name}=...) is a tuple of exception classes",
             )
 
@@ -126,7 +127,7 @@ class Retry:
         longest = min(self.max_delay, self.initial * self.multiplier ** min(attempts - 1, 64))
         if self.jitter == "none":
             return longest
-        return (rng or random).uniform(0.0, longest)  # noqa: S311 - spreads load, guards nothing
+        return (rng or random).uniform(0.0, longest)
 
     def worth_another(self, error: BaseException) -> bool:
         """Whether the policy lets ``error`` be tried again."""

@@ -1,21 +1,21 @@
 """Every exception that the dispatcher raises on purpose.
 
-    DispatchError
-    ├── ConfigurationError         what was asked for can't be run as it stands
-    │   └── FilterError            a ``where=`` does not compile
-    ├── BrokerError                the broker did not do what was asked
-    │   ├── BrokerUnavailable      it can't be reached, or did not answer in time (worth another try)
-    │   ├── BrokerRefused          it answered, and said no
-    │   │   ├── AuthenticationFailed   wrong user, password or token
-    │   │   ├── AuthorizationFailed    the user may not do this
-    │   │   └── UntrustedBroker        its certificate is not trusted, or is for another host
-    │   ├── StreamNotFound         the topic, or the partition, is not there
-    │   ├── RecordTooLarge         the topic does not take a record of that size
-    │   ├── CommitRefused          the partitions have gone to another member
-    │   ├── FencedMember           another process has this one's static identity
-    │   ├── OffsetOutOfRange       the log no longer (or does not yet) hold that offset
-    │   └── CorruptRecords         a batch in the log fails its checksum or can't be decompressed
-    └── InvalidOffsetMetadata      commit metadata that this program did not write, or can't read
+DispatchError
+├── ConfigurationError         what was asked for can't be run as it stands
+│   └── FilterError            a ``where=`` does not compile
+├── BrokerError                the broker did not do what was asked
+│   ├── BrokerUnavailable      it can't be reached, or did not answer in time (worth another try)
+│   ├── BrokerRefused          it answered, and said no
+│   │   ├── AuthenticationFailed   wrong user, password or token
+│   │   ├── AuthorizationFailed    the user may not do this
+│   │   └── UntrustedBroker        its certificate is not trusted, or is for another host
+│   ├── StreamNotFound         the topic, or the partition, is not there
+│   ├── RecordTooLarge         the topic does not take a record of that size
+│   ├── CommitRefused          the partitions have gone to another member
+│   ├── FencedMember           another process has this one's static identity
+│   ├── OffsetOutOfRange       the log no longer (or does not yet) hold that offset
+│   └── CorruptRecords         a batch in the log fails its checksum or can't be decompressed
+└── InvalidOffsetMetadata      commit metadata that this program did not write, or can't read
 """
 
 from __future__ import annotations
