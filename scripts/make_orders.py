@@ -132,6 +132,7 @@ def _records(frame: pd.DataFrame, *, text: bool = False) -> Iterator[dict[str, A
 
 
 def main() -> None:
+    """Read the command line and write."""
     parser = argparse.ArgumentParser(description="Write orders.enriched as JSON lines to stdout.")
     parser.add_argument("--households", type=int, metavar="N", help="only the N of 2,469 with the lowest numbers")
     parser.add_argument("--since", metavar="TIME", help="only orders at or after this ISO 8601 time")
