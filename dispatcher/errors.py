@@ -3,6 +3,7 @@
 DispatchError
 ├── ConfigurationError         what was asked for can't be run as it stands
 │   └── FilterError            a ``where=`` does not compile
+├── FilterEvaluationError      a ``where=`` has no answer for this event
 ├── BrokerError                the broker did not do what was asked
 │   ├── BrokerUnavailable      it can't be reached, or did not answer in time (worth another try)
 │   ├── BrokerRefused          it answered, and said no
@@ -32,6 +33,7 @@ __all__ = [
     "DispatchError",
     "FencedMember",
     "FilterError",
+    "FilterEvaluationError",
     "InvalidOffsetMetadata",
     "OffsetOutOfRange",
     "RecordTooLarge",
@@ -50,6 +52,10 @@ class ConfigurationError(DispatchError):
 
 class FilterError(ConfigurationError):
     """Raised when a ``where=`` expression does not compile or does not give a boolean."""
+
+
+class FilterEvaluationError(DispatchError):
+    """Raised when a ``where=`` has no answer for one event: a field is missing, or of another type."""
 
 
 class BrokerError(DispatchError):
