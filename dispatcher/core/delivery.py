@@ -1,0 +1,130 @@
+"""One event on its way through a function."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from dispatcher.core.record import Record
+
+if TYPE_CHECKING:
+    from dispatcher.core.partition import Partition
+
+__all__ = ["Delivery", "Failure", "FailureKind", "History", "State", "record_size"]
+
+
+class FailureKind(StrEnum):
+    """Why an event was not handled; each kind is settled in its own way."""
+
+    #: The target did not take it (429, 503, refused, throttled): no attempt is used.
+    NOT_DELIVERED = "not_delivered"
+    #: The function ran and failed: one attempt.
+    FUNCTION = "function"
+    #: No further attempt could help: straight to the dead letters.
+    TERMINAL = "terminal"
+    #: Larger than the target takes: split, and a dead letter when it is alone.
+    OVERSIZE = "oversize"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong with an event, or with a whole batch.
+
+    Attributes:
+        kind: how it is settled.
+        error_type: the exception's qualified name, or the target's word for it.
+        message: what a person reads.
+        retry_after: seconds that the function or target asked to be left alone; None leaves it to the policy.
+        retryable: False when ``give_up_on`` or ``retry_on`` say that another attempt is in vain.
+    """
+
+    kind: FailureKind
+    error_type: str
+    message: str
+    retry_after: float | None = None
+    retryable: bool = True
+
+
+class State:
+    """Where a delivery stands. Plain integers: an enum member costs a descriptor call at each comparison."""
+
+    QUEUED = 0  # behind another one in its lane
+    READY = 1  # may start
+    IN_FLIGHT = 2  # its function runs
+    PARKED = 3  # waits for its next attempt, and holds its lane
+    SETTLING = 4  # its dead letter or result is on its way to the broker
+    DONE = 5
+
+
+@dataclass(slots=True)
+class History:
+    """What a delivery remembers once something went wrong. Most never do, so it is made on demand.
+
+    Attributes:
+        attempts: deliveries that counted.
+        due: when it may be tried again, on the scheduler's clock.
+        batch_limit: the size of the largest batch that it may still be part of; 0 for no limit.
+        held: an abandoned thread still works on it, so it must not start again yet.
+        failure: the last failure.
+        first_failed, last_failed: milliseconds since 1970-01-01 UTC; 0 for not in this process.
+    """
+
+    attempts: int = 0
+    due: float = 0.0
+    batch_limit: int = 0
+    held: bool = False
+    failure: Failure | None = None
+    first_failed: int = 0
+    last_failed: int = 0
+
+
+class Delivery:
+    """One event in one ownership of its partition. Compared by identity: a redelivery is another one.
+
+    Attributes:
+        record: the event.
+        partition: the ownership that it belongs to.
+        lane: the key of its lane in ``partition.lanes``; None when nothing has to wait for it.
+        size: its bytes.
+        followers: those behind it in its lane, in offset order; kept by the lane's head alone.
+        state: see :class:`State`.
+        history: None until it failed.
+        since: when it became ready; kept for batch functions alone.
+    """
+
+    __slots__ = ("followers", "history", "lane", "partition", "record", "since", "size", "state")
+
+    since: float
+
+    def __init__(self, record: Record, partition: Partition, lane: bytes | None, size: int) -> None:
+        self.record = record
+        self.partition = partition
+        self.lane = lane
+        self.size = size
+        self.followers: deque[Delivery] | None = None
+        self.state = 0
+        self.history: History | None = None
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.record.topic}/{self.record.partition}@{self.record.offset} state={self.state} attempts={self.attempts}>"
+
+    @property
+    def attempts(self) -> int:
+        """Deliveries so far that counted against the retry budget."""
+        return self.history.attempts if self.history else 0
+
+    def remember(self) -> History:
+        """Its history, made when there is none yet."""
+        if self.history is None:
+            self.history = History()
+        return self.history
+
+
+def record_size(record: Record) -> int:
+    """Bytes of a record's key, value and headers."""
+    size = len(record.value or b"") + len(record.key or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size

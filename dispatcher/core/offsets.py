@@ -1,0 +1,254 @@
+"""Which offsets of a partition are done, and how that travels in the commit metadata.
+
+The committed offset is the lowest one that is not done. What is done beyond it, and the attempts used by
+what is not, is written into the commit's metadata, so that a successor delivers again only what was
+really in flight and goes on counting where this owner stood.
+
+The metadata is ASCII text: ``dsp1`` (a name and a version), a letter for the encoding, a dot, and base64::
+
+    r  run lengths     b  bit set     R, B  the same, deflated (RFC 1951)
+
+Behind the base64 stand, as varints (LEB128): the number of bytes of the map, the map, and pairs of
+(offset - previous offset, attempts). The map speaks of the offsets from the committed one on: run lengths alternate
+"not done" and "done", beginning with "not done"; in the bit set, least significant bit first, 1 is done.
+The smallest of the four that fits is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from dispatcher.core.delivery import Delivery
+from dispatcher.errors import InvalidOffsetMetadata
+
+__all__ = ["METADATA_LIMIT", "OffsetMap", "OffsetTracker", "decode_metadata", "encode_metadata"]
+
+#: The broker's default ``offset.metadata.max.bytes``.
+METADATA_LIMIT = 4096
+
+_MAGIC = "dsp1"
+# A map of more offsets than this was not written by us: nothing is held for so long. It bounds what a
+# damaged or hostile commit can make us allocate.
+_MAX_RANGE = 1 << 40
+_MAX_BODY = 1 << 16
+# A wider bit set is larger than the broker takes, even before base64.
+_MAX_BITS = 8 * METADATA_LIMIT
+
+
+class OffsetMap(NamedTuple):
+    """What is known of the offsets at and beyond a committed one.
+
+    Attributes:
+        done: half-open ranges of offsets that are done, ascending, none touching another.
+        attempts: offset -> attempts used, for offsets that are not done.
+    """
+
+    done: Sequence[tuple[int, int]] = ()
+    attempts: dict[int, int] = {}  # noqa: RUF012 - never written to
+
+
+class OffsetTracker:
+    """Which offsets of one partition are done, in one ownership of it.
+
+    Invariants:
+        * ``position`` never passes an offset that is pending, and never goes back;
+        * an offset is pending from the moment it is admitted until it is completed, once;
+        * offsets that were never received (compacted away, transaction markers) count as done once a
+          later one has been received.
+
+    Attributes:
+        pending: offset -> delivery of what was admitted and is not done, in offset order (a dict keeps
+            the order of insertion, and records are admitted in theirs). The first is the lowest not done.
+        end: the offset after the last one received.
+    """
+
+    __slots__ = ("attempts", "end", "pending", "restored")
+
+    def __init__(self, position: int, offsets: OffsetMap = OffsetMap()) -> None:
+        self.end = position
+        self.pending: dict[int, Delivery] = {}
+        self.restored = deque(offsets.done)
+        self.attempts = dict(offsets.attempts)
+
+    @property
+    def position(self) -> int:
+        """The lowest offset that is not done: what may be committed."""
+        return next(iter(self.pending), self.end)
+
+    def is_done(self, offset: int) -> bool:
+        """Whether a former owner completed the offset. Ask in ascending order: what was passed is forgotten."""
+        while self.restored and self.restored[0][1] <= offset:
+            self.restored.popleft()
+        return bool(self.restored) and self.restored[0][0] <= offset
+
+    def advance(self, offset: int) -> None:
+        """Take note that everything below ``offset`` was received, or does not exist."""
+        self.end = max(self.end, offset)
+
+    def offset_map(self) -> OffsetMap:
+        """What is done beyond the position, and the attempts used by what is not."""
+        done: list[tuple[int, int]] = []
+        attempts: dict[int, int] = {}
+        start = self.position
+        for offset, delivery in self.pending.items():
+            if offset > start:
+                done.append((start, offset))
+            start = offset + 1
+            if delivery.history is not None and delivery.history.attempts:
+                attempts[offset] = delivery.history.attempts
+        if self.end > start:
+            done.append((start, self.end))
+        for first, stop in self.restored:
+            if stop > self.end:
+                first = max(first, self.end)
+                if done and done[-1][1] == first:
+                    first = done.pop()[0]
+                done.append((first, stop))
+        attempts.update((offset, count) for offset, count in self.attempts.items() if offset >= self.end)
+        return OffsetMap(done, attempts)
+
+
+def encode_metadata(position: int, offsets: OffsetMap, limit: int = METADATA_LIMIT, kinds: str = "rbRB") -> str:
+    """Write the map as commit metadata for a commit at ``position``.
+
+    When nothing fits ``limit`` bytes, the far end of the map is left out, so that its events are delivered
+    again: the near end is what holds the commit up, and costs most to repeat.
+
+    Args:
+        position: the committed offset; all of ``done`` lies beyond it.
+        offsets: what is done and what was tried.
+        limit: bytes, the broker's ``offset.metadata.max.bytes``.
+        kinds: the encodings to choose from; a test may name one.
+    """
+    done, attempts = list(offsets.done), sorted(offsets.attempts.items())
+    while done or attempts:
+        wide = bool(done) and done[-1][1] - position > _MAX_BITS
+        texts = [_encode(position, done, attempts, kind) for kind in kinds if not (wide and kind in "bB")]
+        text = min(texts, key=len, default=None)
+        if text is not None and len(text) <= limit:
+            return text
+        if len(done) > 1:
+            done = done[: len(done) // 2]
+        elif attempts:
+            # One range is small: it is the attempts that do not fit. Half of them are forgotten.
+            attempts = attempts[: len(attempts) // 2]
+        else:
+            done = []
+    return ""
+
+
+def decode_metadata(position: int, metadata: str) -> OffsetMap:
+    """Read what :func:`encode_metadata` wrote.
+
+    Raises:
+        InvalidOffsetMetadata: it was written by another program, or is damaged.
+    """
+    if not metadata:
+        return OffsetMap()
+    kind, dot, text = metadata[len(_MAGIC) :].partition(".")
+    if not metadata.startswith(_MAGIC) or kind not in tuple("rbRB") or not dot:
+        raise InvalidOffsetMetadata(f"not written by a dispatcher: {metadata[:40]!r}")
+    try:
+        body = base64.b64decode(text.encode("ascii"), validate=True)
+        if kind.isupper():
+            inflate = zlib.decompressobj(-15)
+            body = inflate.decompress(body, _MAX_BODY)
+            if not inflate.eof:
+                raise InvalidOffsetMetadata("damaged: the deflated map does not end")
+        numbers = _varints(body)
+        length = next(numbers)
+        start = len(_varint(length))
+        runs = _read_runs(position, body[start : start + length], kind.lower())
+        attempts = _read_attempts(position, body[start + length :])
+    except (ValueError, binascii.Error, zlib.error, StopIteration) as error:
+        raise InvalidOffsetMetadata(f"damaged: {error}") from error
+    return OffsetMap(runs, attempts)
+
+
+def _encode(position: int, done: Sequence[tuple[int, int]], attempts: Sequence[tuple[int, int]], kind: str) -> str:
+    body = _write_runs(position, done) if kind in "rR" else _write_bits(position, done)
+    parts = [_varint(len(body)), body]
+    previous = position
+    for offset, count in attempts:
+        parts += (_varint(offset - previous), _varint(count))
+        previous = offset
+    data = b"".join(parts)
+    if kind.isupper():
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        data = deflate.compress(data) + deflate.flush()
+    return f"{_MAGIC}{kind}.{base64.b64encode(data).decode('ascii')}"
+
+
+def _write_runs(position: int, done: Iterable[tuple[int, int]]) -> bytes:
+    out = bytearray()
+    for start, stop in done:
+        out += _varint(start - position)
+        out += _varint(stop - start)
+        position = stop
+    return bytes(out)
+
+
+def _write_bits(position: int, done: Sequence[tuple[int, int]]) -> bytes:
+    bits = 0
+    for start, stop in done:
+        bits |= ((1 << (stop - start)) - 1) << (start - position)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def _read_runs(position: int, body: bytes, kind: str) -> list[tuple[int, int]]:
+    done: list[tuple[int, int]] = []
+    if kind == "r":
+        numbers = _varints(body)
+        for gap in numbers:
+            start = position + gap
+            position = start + next(numbers)
+            done.append((start, position))
+        return done
+    bits = int.from_bytes(body, "little")
+    while bits:
+        gap = (bits & -bits).bit_length() - 1
+        bits >>= gap
+        length = (~bits & (bits + 1)).bit_length() - 1
+        bits >>= length
+        done.append((position + gap, position + gap + length))
+        position += gap + length
+    return done
+
+
+def _read_attempts(position: int, body: bytes) -> dict[int, int]:
+    attempts = {}
+    numbers = _varints(body)
+    for gap in numbers:
+        position += gap
+        attempts[position] = next(numbers)
+    return attempts
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _varints(body: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in body:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if number > _MAX_RANGE or shift > 63:
+            msg = "a number in it is too large"
+            raise ValueError(msg)
+        if byte < 0x80:
+            yield number
+            number = shift = 0
+    if shift:
+        msg = "it ends inside a number"
+        raise ValueError(msg)

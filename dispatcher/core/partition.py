@@ -1,0 +1,90 @@
+"""One ownership of one partition."""
+
+from __future__ import annotations
+
+from dispatcher.core.delivery import Delivery
+from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap, OffsetTracker, encode_metadata
+from dispatcher.core.record import Committed, TopicPartition
+
+__all__ = ["Partition"]
+
+#: Past this part of the metadata limit, new events of the partition wait until the map is smaller.
+_MAP_IS_FULL = 0.75
+
+
+class Partition:
+    """All that is known of one partition from its assignment to its revocation.
+
+    A new assignment makes a new object, and results are matched by the identity of it: the object *is* the
+    epoch, so that nothing from before a rebalance can ever complete anything after it.
+
+    Attributes:
+        id: topic and number.
+        offsets: what is done and what is pending.
+        pending: the tracker's, one look-up closer.
+        lanes: lane key -> the head of that lane: ready, running, parked or settling. Empty for unordered
+            functions.
+        open: events of it may start. False once it is being revoked.
+        active: results count. False once it has gone.
+        held_bytes: bytes of the pending events.
+        parked: events that wait for their next attempt.
+        unsettled: while draining, what is still in flight or on its way to the broker.
+    """
+
+    __slots__ = (
+        "_asking",
+        "_committed",
+        "_map_is_full",
+        "active",
+        "held_bytes",
+        "id",
+        "lanes",
+        "offsets",
+        "open",
+        "parked",
+        "pending",
+        "unsettled",
+    )
+
+    def __init__(self, partition: TopicPartition, position: int, offsets: OffsetMap) -> None:
+        self.id = partition
+        self.offsets = OffsetTracker(position, offsets)
+        self.pending = self.offsets.pending
+        self.lanes: dict[bytes, Delivery] = {}
+        self.open = True
+        self.active = True
+        self.held_bytes = 0
+        self.parked = 0
+        self.unsettled: set[Delivery] = set()
+        self._asking = True
+        self._map_is_full = False
+        self._committed: Committed | None = None
+
+    def __repr__(self) -> str:
+        return f"<Partition {self.id.topic}/{self.id.partition} at {self.offsets.position} pending={len(self.pending)}>"
+
+    def wants_more(self, *, events: int, held_bytes: int, park_limit: int) -> bool:
+        """Whether to ask the broker for more of it: not past the high watermarks until at half of them."""
+        if not self.open:
+            return False
+        count = len(self.pending)
+        if self._asking:
+            self._asking = count < events and self.held_bytes < held_bytes
+        else:
+            self._asking = 2 * count <= events and 2 * self.held_bytes <= held_bytes
+        return self._asking and self.parked < park_limit and not self._map_is_full
+
+    def due_commit(self, limit: int = METADATA_LIMIT) -> Committed | None:
+        """What to commit, or None when that has been committed already."""
+        position = self.offsets.position
+        if not self.pending and self._committed is not None and self._committed.offset == position:
+            self._map_is_full = False
+            return None
+        metadata = encode_metadata(position, self.offsets.offset_map(), limit)
+        self._map_is_full = len(metadata) > _MAP_IS_FULL * limit
+        due = Committed(position, metadata)
+        return None if due == self._committed else due
+
+    def committed(self, commit: Committed) -> None:
+        """Take note that the broker has ``commit``."""
+        self._committed = commit

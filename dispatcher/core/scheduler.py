@@ -1,0 +1,589 @@
+"""The one owner of all delivery state of a function: what may start, and what becomes of it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from bindings.binding import Binding
+from dispatcher.core.batching import ReadyQueue
+from dispatcher.core.delivery import Delivery, Failure, FailureKind, State, record_size
+from dispatcher.core.flow import Breaker, Concurrency, RateLimit
+from dispatcher.core.lanes import fixed_lane, follow, succeed
+from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap
+from dispatcher.core.partition import Partition
+from dispatcher.core.record import Committed, Record, TopicPartition
+from dispatcher.core.retries import Reason, judge
+from dispatcher.core.settlement import DeadLettered, Settlement
+from dispatcher.telemetry.metrics import Counters
+
+__all__ = ["Scheduler"]
+
+#: What is told of an event before it takes its place: True to keep it, False to leave it out, a failure to
+#: give it up unseen.
+Screen = Callable[[Record], "bool | Failure"]
+
+
+class Scheduler:
+    """Admits events, says which may start, settles what came of them, and says what may be committed.
+
+    Synchronous, and to be called from one thread. It does no I/O and reads no clock: ``now`` is the caller's
+    monotonic clock in seconds, ``wall_ms`` milliseconds since 1970-01-01 UTC.
+
+    Invariants:
+        * an offset may be committed only when every event below it is done, filtered, or never existed;
+        * of each lane at most one invocation runs at a time, and its events start in offset order, each
+          only once those before it are done or given up;
+        * a result completes an event only in the very ownership that started it;
+        * an event's attempts never exceed ``Retry(max_attempts)``, across rebalances;
+        * ``in_flight`` never exceeds ``limit``.
+
+    Attributes:
+        ready: heads of lanes that may start (read-only outside).
+        in_flight: invocations that run.
+        limit: how many may; 0 while paused.
+        paused: nothing starts until :meth:`resume`.
+    """
+
+    def __init__(
+        self,
+        binding: Binding,
+        *,
+        now: float,
+        rng: random.Random | None = None,
+        metadata_limit: int = METADATA_LIMIT,
+        counters: Counters | None = None,
+    ) -> None:
+        self._retry = binding.retry
+        self._limits = binding.limits
+        self._by_key = binding.order == "key"
+        self._fixed_lane = fixed_lane(binding.order)
+        self._metadata_limit = metadata_limit
+        self._rng = rng or random.Random()  # noqa: S311 - jitter guards nothing
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._waiting: list[tuple[float, int, Delivery]] = []
+        self._tickets = itertools.count()
+        self._concurrency = Concurrency(binding.concurrency)
+        self._breaker = Breaker()
+        self._rate = RateLimit(binding.rate, now) if binding.rate else None
+        # False while neither rate nor breaker nor a lowered limit asks to be looked at: nearly always.
+        self._gated = self._rate is not None
+        grouped = binding.order == "partition" or binding.batch.group_by == "key"
+        self._queue = ReadyQueue(binding.batch, grouped=grouped) if binding.signature.batch else None
+        self.ready: deque[Delivery] = self._queue.heads if self._queue is not None else deque()
+        # For those who lead their lane next, when done() is not told the time: batches wait by it.
+        self._now = now
+        self.in_flight = 0
+        self.limit = binding.concurrency
+        self.paused = False
+        self.counters = counters or Counters()
+
+    # -- partitions
+
+    @property
+    def partitions(self) -> Mapping[TopicPartition, Partition]:
+        """The partitions owned now."""
+        return self._partitions
+
+    def assign(self, partition: TopicPartition, position: int, offsets: OffsetMap | None = None) -> Partition:
+        """Begin a new ownership at ``position``, with what a former owner left in its commit."""
+        if partition in self._partitions:
+            self.drop([partition])
+        owned = self._partitions[partition] = Partition(partition, position, offsets or OffsetMap())
+        return owned
+
+    def revoke(self, partitions: Collection[TopicPartition]) -> None:
+        """Start nothing more of these; what runs may still finish, until :meth:`drop`."""
+        for id_ in partitions:
+            if (partition := self._partitions.get(id_)) is not None and partition.open:
+                partition.open = False
+                partition.unsettled = {
+                    delivery
+                    for delivery in partition.pending.values()
+                    if delivery.state in (State.IN_FLIGHT, State.SETTLING)
+                }
+        if self._queue is not None:
+            self._queue.keep_open()
+        else:
+            kept = [head for head in self.ready if head.partition.open]
+            self.ready.clear()
+            self.ready.extend(kept)
+        self._waiting = [entry for entry in self._waiting if entry[2].partition.open]
+        heapq.heapify(self._waiting)
+
+    def is_drained(self, partitions: Collection[TopicPartition]) -> bool:
+        """Whether nothing of these runs or is on its way to the broker any more."""
+        return not any(self._partitions[id_].unsettled for id_ in partitions if id_ in self._partitions)
+
+    def drop(self, partitions: Collection[TopicPartition]) -> None:
+        """End the ownership: whatever comes of these from now on is too late."""
+        self.revoke(partitions)
+        for id_ in partitions:
+            if (partition := self._partitions.pop(id_, None)) is not None:
+                partition.active = False
+
+    # -- admission
+
+    def wanted(self) -> list[TopicPartition]:
+        """The partitions to ask the broker for: those below their watermarks."""
+        share = max(1, len(self._partitions))
+        # One partition's share, so that memory is bounded by the limits whatever is assigned.
+        events, held_bytes = max(1, self._limits.held_events // share), max(1, self._limits.held_bytes // share)
+        park_limit = self._retry.park_limit
+        return [
+            id_
+            for id_, partition in self._partitions.items()
+            if partition.wants_more(events=events, held_bytes=held_bytes, park_limit=park_limit)
+        ]
+
+    def admit(
+        self,
+        partition: TopicPartition,
+        records: Sequence[Record],
+        *,
+        now: float,
+        screen: Screen | None = None,
+    ) -> list[tuple[Delivery, Failure]]:
+        """Take records, in offset order, that the broker handed over.
+
+        Records of a partition that is not ours (any more), and records seen before, are left alone.
+
+        Returns:
+            What must be given up before it starts; the caller settles it with :meth:`give_up`.
+        """
+        owned = self._partitions.get(partition)
+        if owned is None or not owned.open or not records:
+            return []
+        tracker = owned.offsets
+        stop = records[-1].offset + 1
+        refused: list[tuple[Delivery, Failure]] = []
+        if screen is not None or tracker.restored or tracker.attempts or records[0].offset < tracker.end:
+            records = self._screen(owned, records, screen, refused)
+        self.counters.consumed += len(records)
+        by_key, lane = self._by_key, self._fixed_lane
+        pending, lanes, ready, queue = owned.pending, owned.lanes, self.ready, self._queue
+        held = 0
+        # This loop runs for each event: 0.35 us of the 3 us that one takes in all.
+        for record in records:
+            if by_key:
+                lane = record.key
+            size = len(record.value or b"") + len(record.key or b"") if not record.headers else record_size(record)
+            held += size
+            delivery = Delivery(record, owned, lane, size)
+            pending[record.offset] = delivery
+            if lane is not None:
+                if lane in lanes:
+                    head = lanes[lane]
+                    follow(head, delivery)
+                    if queue is not None and head.state == State.READY:
+                        queue.joined(head, delivery)
+                    continue
+                lanes[lane] = delivery
+            if queue is not None:
+                queue.push(delivery, now)
+            else:
+                delivery.state = State.READY
+                ready.append(delivery)
+        owned.held_bytes += held
+        tracker.advance(stop)
+        if tracker.attempts:
+            self._restore_attempts(owned)
+        return refused
+
+    def _screen(
+        self,
+        owned: Partition,
+        records: Sequence[Record],
+        screen: Screen | None,
+        refused: list[tuple[Delivery, Failure]],
+    ) -> list[Record]:
+        tracker, kept = owned.offsets, []
+        for record in records:
+            if record.offset < tracker.end or tracker.is_done(record.offset):
+                continue
+            verdict = True if screen is None else screen(record)
+            if verdict is True:
+                if tracker.attempts.get(record.offset, 0) < self._retry.max_attempts or self._retry.then == "pause":
+                    kept.append(record)
+                    continue
+                # Its last attempt was made by a former owner, which did not live to write the dead letter.
+                verdict = Failure(
+                    kind=FailureKind.FUNCTION,
+                    error_type="AttemptsUsed",
+                    message="its attempts were used up before a restart; the last error is in the log of then",
+                )
+            self.counters.consumed += 1
+            if verdict is False:
+                self.counters.filtered += 1
+                continue
+            delivery = Delivery(record, owned, None, record_size(record))
+            delivery.state = State.SETTLING
+            delivery.remember().attempts = tracker.attempts.pop(record.offset, 0)
+            owned.pending[record.offset] = delivery
+            owned.held_bytes += delivery.size
+            refused.append((delivery, verdict))
+        return kept
+
+    def _restore_attempts(self, owned: Partition) -> None:
+        attempts = owned.offsets.attempts
+        for offset in [offset for offset in attempts if offset < owned.offsets.end]:
+            count = attempts.pop(offset)
+            if (delivery := owned.pending.get(offset)) is not None:
+                delivery.remember().attempts = count
+
+    # -- starting
+
+    def take(self, now: float) -> Delivery | None:
+        """The next event to start, for a function that takes one at a time; None when there is none now."""
+        if not self.ready or self.in_flight >= self.limit or (self._gated and not self._may_start(now)):
+            return None
+        self._now = now
+        delivery = self.ready.popleft()
+        delivery.state = State.IN_FLIGHT
+        self.in_flight += 1
+        return delivery
+
+    def take_batch(self, now: float) -> list[Delivery] | None:
+        """The next batch to start, for a function that takes lists; None when there is none now."""
+        if self._queue is None:
+            msg = "take() is for functions that take one event at a time, take_batch() for those that take lists"
+            raise TypeError(msg)
+        if not self.ready or self.in_flight >= self.limit or (self._gated and not self._may_start(now, peek=True)):
+            return None
+        batch = self._queue.take(now)
+        if batch is None:
+            return None
+        if self._gated:
+            self._may_start(now)
+        self.in_flight += 1
+        return batch
+
+    def tick(self, now: float) -> None:
+        """Make ready what has waited long enough for its next attempt."""
+        self._now = now
+        while self._waiting and self._waiting[0][0] <= now:
+            delivery = heapq.heappop(self._waiting)[2]
+            history = delivery.remember()
+            if delivery.state == State.PARKED and not history.held and history.due <= now:
+                delivery.partition.parked -= 1
+                history.due = 0.0
+                self._make_ready(delivery, now)
+
+    def wakes_at(self, now: float) -> float | None:
+        """When to call again though nothing else happened; None when only an event or a result can change anything."""
+        times = [self._waiting[0][0]] if self._waiting else []
+        if self.ready and self.in_flight < self.limit:
+            start = now
+            if self._gated:
+                opens = self._breaker.ready_at(now)
+                if opens is None:
+                    return times[0] if times else None
+                start = max(start, opens, self._rate.ready_at(now) if self._rate else now)
+            if self._queue is not None:
+                start = max(start, self._queue.due_at() or now)
+            times.append(start)
+        return min(times, default=None)
+
+    def pause(self) -> None:
+        """Start nothing until :meth:`resume`."""
+        self.paused = True
+        self.limit = 0
+
+    def resume(self) -> None:
+        """Start again."""
+        self.paused = False
+        self.limit = self._concurrency.limit
+
+    # -- settling
+
+    def done(self, delivery: Delivery) -> None:
+        """One event was handled, and left nothing to produce. The short way of :meth:`settle`."""
+        self.in_flight -= 1
+        if self._gated:
+            self._delivered()
+        if not delivery.partition.active:
+            self.counters.late += 1
+            return
+        self.counters.done += 1
+        self._complete(delivery)
+
+    def settle(
+        self,
+        batch: Sequence[Delivery],
+        failures: Mapping[int, Failure] | Failure | None,
+        *,
+        now: float,
+        wall_ms: int,
+        has_results: bool = False,
+    ) -> Settlement | None:
+        """Turn what an invocation came to into effects.
+
+        Args:
+            batch: what was started, one event or more.
+            failures: index in the batch -> what failed, all others are done; one failure for the whole
+                batch; or None.
+            now, wall_ms: the clocks.
+            has_results: the invocation left results, which must be produced before its events are done.
+
+        Returns:
+            What must be produced first, to be handed to :meth:`produced` then; None when nothing must.
+        """
+        self.in_flight -= 1
+        self._now = now
+        if isinstance(failures, Failure):
+            if failures.kind is FailureKind.NOT_DELIVERED:
+                self._not_delivered(failures, now)
+            elif len(batch) > 1:
+                self._bisect(batch, failures, now, wall_ms)
+                return None
+            failures = dict.fromkeys(range(len(batch)), failures)
+        if self._gated and not any(failure.kind is FailureKind.NOT_DELIVERED for failure in (failures or {}).values()):
+            self._delivered()
+        settlement = Settlement()
+        again: dict[tuple[Partition, bytes], list[Delivery]] = {}
+        for index, delivery in enumerate(batch):
+            if not delivery.partition.active:
+                self.counters.late += 1
+                continue
+            lane = None if delivery.lane is None else (delivery.partition, delivery.lane)
+            failure = (failures or {}).get(index)
+            if lane is not None and lane in again:
+                # It ran before the failed one ahead of it in its lane was done: it runs again after it.
+                again[lane].append(delivery)
+            elif failure is None:
+                settlement.done.append(delivery)
+            elif self._try_again(delivery, failure, settlement, now, wall_ms):
+                if lane is None:
+                    self._park(delivery)
+                else:
+                    again[lane] = [delivery]
+        if settlement.dead or (has_results and settlement.done):
+            self._requeue(batch, again, settlement, now)
+            return settlement
+        self._requeue(batch, again, None, now)
+        self.produced(settlement)
+        return None
+
+    def give_up(self, delivery: Delivery, failure: Failure, *, wall_ms: int) -> Settlement | None:
+        """Settle an event that :meth:`admit` refused."""
+        settlement = Settlement()
+        history = delivery.remember()
+        history.failure, history.last_failed = failure, wall_ms
+        history.first_failed = history.first_failed or wall_ms
+        reasons = {"Expired": Reason.EXPIRED, "AttemptsUsed": Reason.ATTEMPTS}
+        self._exhaust(delivery, reasons.get(failure.error_type, Reason.REJECTED), settlement)
+        if settlement.dead:
+            return settlement
+        self.produced(settlement)
+        return None
+
+    def produced(self, settlement: Settlement) -> None:
+        """All records of the settlement are acknowledged: its events are done."""
+        counters = self.counters
+        counters.done += self._complete_all(settlement.done)
+        counters.dropped += self._complete_all(settlement.dropped)
+        counters.dead_lettered += self._complete_all([letter.delivery for letter in settlement.dead])
+
+    def hold(self, delivery: Delivery) -> None:
+        """An abandoned thread still works on the event: it keeps its place in ``in_flight`` and in its lane."""
+        self.in_flight += 1
+        delivery.remember().held = True
+
+    def release(self, delivery: Delivery, now: float) -> None:
+        """The abandoned thread has ended."""
+        self.in_flight -= 1
+        history = delivery.remember()
+        history.held = False
+        if delivery.state == State.PARKED and delivery.partition.open and history.due <= now:
+            heapq.heappush(self._waiting, (now, next(self._tickets), delivery))
+
+    # -- committing
+
+    def due_commits(self) -> dict[TopicPartition, Committed]:
+        """What to commit now: partitions of which the broker does not have the latest yet."""
+        due = {}
+        for id_, partition in self._partitions.items():
+            commit = partition.due_commit(self._metadata_limit)
+            if commit is not None:
+                due[id_] = commit
+        return due
+
+    def committed(self, commits: Mapping[TopicPartition, Committed]) -> None:
+        """The broker has them."""
+        for id_, commit in commits.items():
+            if (partition := self._partitions.get(id_)) is not None:
+                partition.committed(commit)
+
+    # -- inside
+
+    def _may_start(self, now: float, *, peek: bool = False) -> bool:
+        if not self._breaker.allows(now):
+            return False
+        if self._rate is not None and (self._rate.ready_at(now) > now if peek else not self._rate.take(now)):
+            return False
+        if not peek:
+            self._breaker.started()
+        return True
+
+    def _not_delivered(self, failure: Failure, now: float) -> None:
+        self._breaker.not_delivered(now, failure.retry_after)
+        self._concurrency.not_delivered(now)
+        self._gated = True
+        self._apply_limit()
+
+    def _delivered(self) -> None:
+        self._breaker.delivered()
+        self._concurrency.delivered()
+        self._apply_limit()
+        self._gated = self._rate is not None or self._concurrency.limit < self._concurrency.maximum
+
+    def _apply_limit(self) -> None:
+        if not self.paused:
+            self.limit = self._concurrency.limit
+
+    def _try_again(
+        self, delivery: Delivery, failure: Failure, settlement: Settlement, now: float, wall_ms: int
+    ) -> bool:
+        history = delivery.remember()
+        history.first_failed = history.first_failed or wall_ms
+        history.last_failed = wall_ms
+        age = max(0.0, (wall_ms - delivery.record.timestamp) / 1000)
+        verdict = judge(self._retry, delivery, failure, age=age, rng=self._rng)
+        if verdict.reason is None:
+            history.due = now + verdict.delay
+            if failure.kind is FailureKind.NOT_DELIVERED:
+                self.counters.not_delivered += 1
+            else:
+                self.counters.retried += 1
+            return True
+        return self._exhaust(delivery, verdict.reason, settlement)
+
+    def _exhaust(self, delivery: Delivery, reason: Reason, settlement: Settlement) -> bool:
+        """Give the event up as the policy says; True when the policy is to wait for an operator instead."""
+        history = delivery.remember()
+        if self._retry.then == "drop":
+            settlement.dropped.append(delivery)
+            return False
+        if self._retry.then == "pause" and reason in (Reason.ATTEMPTS, Reason.EXPIRED, Reason.NOT_RETRYABLE):
+            self.pause()
+            return True
+        if history.failure is None:
+            msg = "an event is given up for a failure"
+            raise ValueError(msg)
+        settlement.dead.append(DeadLettered(delivery, reason, history.failure))
+        return False
+
+    def _bisect(self, batch: Sequence[Delivery], failure: Failure, now: float, wall_ms: int) -> None:
+        """Plan a failed batch, of which nobody said what failed, again in halves.
+
+        Splitting uses no attempt (neither does it at AWS Lambda's trigger): it ends by itself, and an event
+        that stands alone is judged like any other.
+        """
+        half = (len(batch) + 1) // 2
+        wait = 0.0
+        if failure.kind is FailureKind.FUNCTION and failure.retryable:
+            # A failure of the whole batch is as likely an outage as a poison event.
+            wait = self._retry.delay(1, rng=self._rng) if failure.retry_after is None else failure.retry_after
+        again: dict[tuple[Partition, bytes], list[Delivery]] = {}
+        for delivery in batch:
+            if not delivery.partition.active:
+                self.counters.late += 1
+                continue
+            self.counters.retried += 1
+            history = delivery.remember()
+            history.failure, history.last_failed = failure, wall_ms
+            history.first_failed = history.first_failed or wall_ms
+            history.batch_limit = min(history.batch_limit or half, half)
+            history.due = 0.0
+            chain = None if delivery.lane is None else again.setdefault((delivery.partition, delivery.lane), [])
+            if not chain:
+                history.due = now + wait
+            if chain is None:
+                self._park(delivery)
+            else:
+                chain.append(delivery)
+        self._requeue(batch, again, None, now)
+
+    def _requeue(
+        self,
+        batch: Sequence[Delivery],
+        again: Mapping[tuple[Partition, bytes], Sequence[Delivery]],
+        settlement: Settlement | None,
+        now: float,
+    ) -> None:
+        """Give the lanes of a batch their next heads: what is being settled, what runs again, or who waited."""
+        holders: dict[tuple[Partition, bytes], Delivery] = {}
+        if settlement is not None:
+            for delivery in (*settlement.done, *settlement.dropped, *(letter.delivery for letter in settlement.dead)):
+                delivery.state = State.SETTLING
+                if delivery.lane is not None:
+                    holders.setdefault((delivery.partition, delivery.lane), delivery)
+        for chain in again.values():
+            for delivery in chain:
+                delivery.state = State.QUEUED
+        heads = [
+            (delivery, delivery.lane)
+            for delivery in batch
+            if delivery.lane is not None
+            and delivery.partition.active
+            and delivery.partition.lanes.get(delivery.lane) is delivery
+        ]
+        for old, lane in heads:
+            holder = holders.get((old.partition, lane))
+            head = succeed(old, [*([holder] if holder else ()), *again.get((old.partition, lane), ())])
+            if head is not None and head is not holder:
+                self._lead(head, now)
+        for delivery in batch:
+            if delivery.state != State.SETTLING:
+                delivery.partition.unsettled.discard(delivery)
+
+    def _lead(self, head: Delivery, now: float) -> None:
+        """``head`` has come to lead its lane: it may run, or waits for its time."""
+        if not head.partition.open:
+            return
+        if head.history is not None and head.history.due > 0.0:
+            self._park(head)
+        else:
+            self._make_ready(head, now)
+
+    def _park(self, delivery: Delivery) -> None:
+        delivery.state = State.PARKED
+        if delivery.partition.open:
+            delivery.partition.parked += 1
+            heapq.heappush(self._waiting, (delivery.remember().due, next(self._tickets), delivery))
+
+    def _make_ready(self, head: Delivery, now: float) -> None:
+        if self._queue is not None:
+            self._queue.push(head, now)
+        else:
+            head.state = State.READY
+            self.ready.append(head)
+
+    def _complete_all(self, deliveries: Iterable[Delivery]) -> int:
+        count = 0
+        for delivery in deliveries:
+            if delivery.partition.active:
+                self._complete(delivery)
+                count += 1
+            else:
+                self.counters.late += 1
+        return count
+
+    def _complete(self, delivery: Delivery) -> None:
+        partition = delivery.partition
+        delivery.state = State.DONE
+        del partition.pending[delivery.record.offset]
+        partition.held_bytes -= delivery.size
+        lane = delivery.lane
+        if lane is not None and partition.lanes.get(lane) is delivery:
+            if delivery.followers:
+                head = succeed(delivery, ())
+                if head is not None:
+                    self._lead(head, self._now)
+            else:
+                del partition.lanes[lane]
+        if not partition.open:
+            partition.unsettled.discard(delivery)
