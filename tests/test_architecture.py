@@ -22,7 +22,9 @@ FLOORS = {
     "dispatcher.brokers": 3,
     "dispatcher.invokers": 3,
     "dispatcher.telemetry": 3,
+    "dispatcher.filters": 3,
     "dispatcher.core": 2,
+    "dispatcher.config": 2,
     "dispatcher.errors": 1,
     "dispatcher": 0,
 }

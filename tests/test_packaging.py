@@ -1,0 +1,156 @@
+"""What is shipped: the wheel as a user gets it, and the locks that installs are made from."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Run to the end and return stdout; what it wrote is in the error when it fails."""
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    [path] = folder.glob("*.whl")
+    return path
+
+
+def closure(name: str, extras: frozenset[str] = frozenset(), seen: set[str] | None = None) -> Iterator[Distribution]:
+    """What the distribution ``name`` declares that it needs here, and what those need."""
+    seen = set() if seen is None else seen
+    for line in distribution(name).requires or ():
+        needed = Requirement(line)
+        if needed.marker and not any(needed.marker.evaluate({"extra": extra}) for extra in {"", *extras}):
+            continue
+        found = distribution(needed.name)
+        known = f"{needed.name}{sorted(needed.extras)}"
+        if known not in seen:
+            seen.add(known)
+            yield found
+            yield from closure(needed.name, frozenset(needed.extras), seen)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """An empty venv with the wheel, and an environment with what the wheel declares and nothing more."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    python = folder / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel, cwd=folder)
+    declared = folder / "declared"
+    declared.mkdir()
+    for needed in closure("dispatch-runtime"):
+        for top in {file.parts[0] for file in needed.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            if not (declared / top).exists():
+                (declared / top).symlink_to(Path(str(needed.locate_file(top))))
+    return python, {"PYTHONPATH": str(declared), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_the_wheel_holds_the_two_packages_and_their_types(wheel: Path) -> None:
+    """The wheel has bindings and dispatcher with ``py.typed``, the licence, and no example or test."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"bindings", "dispatcher"}
+    assert {"bindings/py.typed", "dispatcher/py.typed"} <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    shipped = {name for name in names if name.endswith(".py")}
+    ours = {str(path.relative_to(ROOT)) for part in ("bindings", "dispatcher") for path in (ROOT / part).rglob("*.py")}
+    assert shipped == ours
+
+
+def test_what_is_declared_is_enough(installed: tuple[Path, dict[str, str]]) -> None:
+    """In an empty venv with the declared dependencies alone, every module imports, and none is the checkout's."""
+    python, environment = installed
+    program = """
+import importlib, pkgutil
+import bindings, dispatcher
+for package in (bindings, dispatcher):
+    assert "site-packages" in package.__file__, package.__file__
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+try:
+    import functions
+except ModuleNotFoundError:
+    print("no functions")
+"""
+    assert run(python, "-c", program, cwd=python.parent, **environment) == "no functions\n"
+
+
+def test_bindings_need_pydantic_alone(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """Where nothing but pydantic is installed, a function's module imports and its function can be called."""
+    python, _ = installed
+    for needed in (distribution("pydantic"), *closure("pydantic")):
+        for top in {file.parts[0] for file in needed.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            if not (tmp_path / top).exists():
+                (tmp_path / top).symlink_to(Path(str(needed.locate_file(top))))
+    program = """
+from bindings import on_stream
+@on_stream("orders")
+def double(order: dict) -> None:
+    return order["total"] * 2
+print(double({"total": 21}))
+"""
+    assert run(python, "-c", program, cwd=tmp_path, PYTHONPATH=str(tmp_path)) == "42\n"
+
+
+def test_the_command_is_there(installed: tuple[Path, dict[str, str]]) -> None:
+    """The wheel installs ``dispatch``, and its help names the commands."""
+    python, environment = installed
+    shown = run(python.parent / "dispatch", "--help", cwd=python.parent, **environment)
+    for command in ("run", "check", "list", "send", "streams"):
+        assert re.search(rf"\b{command}\b", shown), command
+
+
+@pytest.mark.parametrize("group", ["demo", "dev"])
+def test_the_list_that_is_installed_is_that_of_the_lock(group: str) -> None:
+    """Each package of ``scripts/requirements-*.txt`` stands there with the version and hashes of ``uv.lock``,
+    all that the project and the group ask for are among them, and no package index is named."""
+    locked = {
+        package["name"]: (
+            package["version"],
+            {file["hash"] for file in (*package.get("wheels", ()), package.get("sdist", {})) if file},
+        )
+        for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+        if "registry" in package["source"]
+    }
+    text = (ROOT / "scripts" / f"requirements-{group}.txt").read_text()
+    assert "://" not in text
+    listed = {}
+    for entry in text.replace("\\\n", " ").splitlines():
+        pin, *options = entry.split(" --hash=")
+        name, _, version = pin.partition(";")[0].strip().partition("==")
+        listed[name] = (version, {option.strip() for option in options})
+    assert listed == {name: locked[name] for name in listed}
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    def asked(name: str) -> Iterator[str]:
+        for entry in project["dependency-groups"][name]:
+            if isinstance(entry, str):
+                yield Requirement(entry).name
+            else:
+                yield from asked(entry["include-group"])
+
+    wanted = {Requirement(line).name for line in project["project"]["dependencies"]} | set(asked(group))
+    assert wanted <= set(listed)
