@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from bindings.policies import Batch
+from bindings import Batch
 from dispatcher.core.delivery import Delivery, State
 
 __all__ = ["ReadyQueue"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from bindings.policies import Ordering
+from bindings import Ordering
 from dispatcher.core.delivery import Delivery
 
 __all__ = ["fixed_lane", "follow", "succeed"]

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bindings.policies import Retry
+from bindings import Retry
 from dispatcher.core.delivery import Delivery, Failure, FailureKind
 
 __all__ = ["NOT_DELIVERED_WAIT", "RETRY_AFTER_CAP", "Reason", "Verdict", "judge"]

@@ -8,7 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from bindings.binding import Binding
+from bindings import Binding
 from dispatcher.core.batching import ReadyQueue
 from dispatcher.core.delivery import Delivery, Failure, FailureKind, State, record_size
 from dispatcher.core.flow import Breaker, Concurrency, RateLimit
@@ -317,6 +317,7 @@ class Scheduler:
         *,
         now: float,
         wall_ms: int,
+        rest: Failure | None = None,
         has_results: bool = False,
     ) -> Settlement | None:
         """Turn what an invocation came to into effects.
@@ -325,7 +326,9 @@ class Scheduler:
             batch: what was started, one event or more.
             failures: index in the batch -> what failed, all others are done; one failure for the whole
                 batch; or None.
-            now, wall_ms: the clocks.
+            now: the monotonic clock.
+            wall_ms: the wall clock.
+            rest: the events that ``failures`` does not name failed together, and nobody said which of them.
             has_results: the invocation left results, which must be produced before its events are done.
 
         Returns:
@@ -334,14 +337,13 @@ class Scheduler:
         self.in_flight -= 1
         self._now = now
         if isinstance(failures, Failure):
-            if failures.kind is FailureKind.NOT_DELIVERED:
-                self._not_delivered(failures, now)
-            elif len(batch) > 1:
-                self._bisect(batch, failures, now, wall_ms)
-                return None
-            failures = dict.fromkeys(range(len(batch)), failures)
-        if self._gated and not any(failure.kind is FailureKind.NOT_DELIVERED for failure in (failures or {}).values()):
-            self._delivered()
+            failures, rest = {}, failures
+        named = failures or {}
+        self._heed(rest, named, now)
+        half = wait = None
+        if rest is not None and rest.kind is not FailureKind.NOT_DELIVERED and len(batch) - len(named) > 1:
+            half = (len(batch) - len(named) + 1) // 2
+            wait = self._wait_of_halves(rest)
         settlement = Settlement()
         again: dict[tuple[Partition, bytes], list[Delivery]] = {}
         for index, delivery in enumerate(batch):
@@ -349,17 +351,26 @@ class Scheduler:
                 self.counters.late += 1
                 continue
             lane = None if delivery.lane is None else (delivery.partition, delivery.lane)
-            failure = (failures or {}).get(index)
+            failure = named.get(index, rest)
+            if half is not None and index not in named:
+                self._split(delivery, half)
             if lane is not None and lane in again:
                 # It ran before the failed one ahead of it in its lane was done: it runs again after it.
                 again[lane].append(delivery)
-            elif failure is None:
+                continue
+            if failure is None:
                 settlement.done.append(delivery)
-            elif self._try_again(delivery, failure, settlement, now, wall_ms):
-                if lane is None:
-                    self._park(delivery)
-                else:
-                    again[lane] = [delivery]
+                continue
+            self._note(delivery, failure, wall_ms)
+            if wait is not None and index not in named:
+                self.counters.retried += 1
+                delivery.remember().due = now + wait
+            elif not self._try_again(delivery, failure, settlement, now, wall_ms):
+                continue
+            if lane is None:
+                self._park(delivery)
+            else:
+                again[lane] = [delivery]
         if settlement.dead or (has_results and settlement.done):
             self._requeue(batch, again, settlement, now)
             return settlement
@@ -370,9 +381,7 @@ class Scheduler:
     def give_up(self, delivery: Delivery, failure: Failure, *, wall_ms: int) -> Settlement | None:
         """Settle an event that :meth:`admit` refused."""
         settlement = Settlement()
-        history = delivery.remember()
-        history.failure, history.last_failed = failure, wall_ms
-        history.first_failed = history.first_failed or wall_ms
+        self._note(delivery, failure, wall_ms)
         reasons = {"Expired": Reason.EXPIRED, "AttemptsUsed": Reason.ATTEMPTS}
         self._exhaust(delivery, reasons.get(failure.error_type, Reason.REJECTED), settlement)
         if settlement.dead:
@@ -387,18 +396,20 @@ class Scheduler:
         counters.dropped += self._complete_all(settlement.dropped)
         counters.dead_lettered += self._complete_all([letter.delivery for letter in settlement.dead])
 
-    def hold(self, delivery: Delivery) -> None:
-        """An abandoned thread still works on the event: it keeps its place in ``in_flight`` and in its lane."""
+    def hold(self, batch: Iterable[Delivery]) -> None:
+        """An abandoned thread still works on these: it keeps its place in ``in_flight``, they theirs in their lanes."""
         self.in_flight += 1
-        delivery.remember().held = True
+        for delivery in batch:
+            delivery.remember().held = True
 
-    def release(self, delivery: Delivery, now: float) -> None:
+    def release(self, batch: Iterable[Delivery], now: float) -> None:
         """The abandoned thread has ended."""
         self.in_flight -= 1
-        history = delivery.remember()
-        history.held = False
-        if delivery.state == State.PARKED and delivery.partition.open and history.due <= now:
-            heapq.heappush(self._waiting, (now, next(self._tickets), delivery))
+        for delivery in batch:
+            history = delivery.remember()
+            history.held = False
+            if delivery.state == State.PARKED and delivery.partition.open and history.due <= now:
+                heapq.heappush(self._waiting, (history.due, next(self._tickets), delivery))
 
     # -- committing
 
@@ -428,12 +439,6 @@ class Scheduler:
             self._breaker.started()
         return True
 
-    def _not_delivered(self, failure: Failure, now: float) -> None:
-        self._breaker.not_delivered(now, failure.retry_after)
-        self._concurrency.not_delivered(now)
-        self._gated = True
-        self._apply_limit()
-
     def _delivered(self) -> None:
         self._breaker.delivered()
         self._concurrency.delivered()
@@ -444,12 +449,45 @@ class Scheduler:
         if not self.paused:
             self.limit = self._concurrency.limit
 
+    def _heed(self, rest: Failure | None, named: Mapping[int, Failure], now: float) -> None:
+        """Let breaker and concurrency know whether the target took the delivery."""
+        for failure in (rest, *named.values()):
+            if failure is not None and failure.kind is FailureKind.NOT_DELIVERED:
+                self._breaker.not_delivered(now, failure.retry_after)
+                self._concurrency.not_delivered(now)
+                self._gated = True
+                self._apply_limit()
+                return
+        if self._gated:
+            self._delivered()
+
+    def _wait_of_halves(self, failure: Failure) -> float:
+        """Seconds until a failed batch, of which nobody said what failed, is tried again in halves."""
+        if failure.kind is not FailureKind.FUNCTION or not failure.retryable:
+            return 0.0
+        # A failure of the whole batch is as likely an outage as a poison event: not at once.
+        return self._retry.delay(1, rng=self._rng) if failure.retry_after is None else failure.retry_after
+
+    @staticmethod
+    def _split(delivery: Delivery, half: int) -> None:
+        """Bound the batches that the event may be part of.
+
+        Splitting uses no attempt (neither does it at AWS Lambda's trigger): it ends by itself, and an event
+        that stands alone is judged like any other.
+        """
+        history = delivery.remember()
+        history.batch_limit = min(history.batch_limit or half, half)
+
+    @staticmethod
+    def _note(delivery: Delivery, failure: Failure, wall_ms: int) -> None:
+        history = delivery.remember()
+        history.failure, history.last_failed = failure, wall_ms
+        history.first_failed = history.first_failed or wall_ms
+
     def _try_again(
         self, delivery: Delivery, failure: Failure, settlement: Settlement, now: float, wall_ms: int
     ) -> bool:
         history = delivery.remember()
-        history.first_failed = history.first_failed or wall_ms
-        history.last_failed = wall_ms
         age = max(0.0, (wall_ms - delivery.record.timestamp) / 1000)
         verdict = judge(self._retry, delivery, failure, age=age, rng=self._rng)
         if verdict.reason is None:
@@ -475,37 +513,6 @@ class Scheduler:
             raise ValueError(msg)
         settlement.dead.append(DeadLettered(delivery, reason, history.failure))
         return False
-
-    def _bisect(self, batch: Sequence[Delivery], failure: Failure, now: float, wall_ms: int) -> None:
-        """Plan a failed batch, of which nobody said what failed, again in halves.
-
-        Splitting uses no attempt (neither does it at AWS Lambda's trigger): it ends by itself, and an event
-        that stands alone is judged like any other.
-        """
-        half = (len(batch) + 1) // 2
-        wait = 0.0
-        if failure.kind is FailureKind.FUNCTION and failure.retryable:
-            # A failure of the whole batch is as likely an outage as a poison event.
-            wait = self._retry.delay(1, rng=self._rng) if failure.retry_after is None else failure.retry_after
-        again: dict[tuple[Partition, bytes], list[Delivery]] = {}
-        for delivery in batch:
-            if not delivery.partition.active:
-                self.counters.late += 1
-                continue
-            self.counters.retried += 1
-            history = delivery.remember()
-            history.failure, history.last_failed = failure, wall_ms
-            history.first_failed = history.first_failed or wall_ms
-            history.batch_limit = min(history.batch_limit or half, half)
-            history.due = 0.0
-            chain = None if delivery.lane is None else again.setdefault((delivery.partition, delivery.lane), [])
-            if not chain:
-                history.due = now + wait
-            if chain is None:
-                self._park(delivery)
-            else:
-                chain.append(delivery)
-        self._requeue(batch, again, None, now)
 
     def _requeue(
         self,
