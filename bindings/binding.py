@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bindings.policies import Batch, DeadLetter, Limits, Ordering, Retry, StartAt, check_stream_name, parse_start
+from bindings.policies import (
+    Batch,
+    DeadLetter,
+    Limits,
+    Ordering,
+    Retry,
+    StartAt,
+    check_number,
+    check_stream_name,
+    parse_start,
+)
 from bindings.signature import Signature
 
 __all__ = ["Binding"]
@@ -23,7 +33,7 @@ class Binding:
         signature: how events are decoded for it and passed to it.
         order, batch, retry, dead_letter, limits: the policies.
         concurrency: invocations in flight in one process, 1 to 10,000.
-        timeout: seconds an attempt may take.
+        timeout: seconds an attempt may take, 86,400 at most.
         rate: invocations started a second at the most; None for no limit.
         where: a CEL expression over ``value``, ``key``, ``headers``, ``stream``; other events are skipped.
         emits: the stream to which its results are produced.
@@ -48,30 +58,44 @@ class Binding:
 
     def __post_init__(self) -> None:
         if not self.streams:
-            msg = "a binding needs at least one stream: @on_stream('orders')"
-            raise ValueError(msg)
-        for stream in (*self.streams, *((self.emits,) if self.emits else ())):
+            raise ValueError('a binding needs at least one stream: @on_stream("orders")')
+        for stream in (*self.streams, *((self.emits,) if self.emits is not None else ())):
             check_stream_name(stream)
         if len(set(self.streams)) != len(self.streams):
-            msg = f"a stream is named twice: {', '.join(self.streams)}"
-            raise ValueError(msg)
+            raise ValueError(f"a stream is named twice: {', '.join(self.streams)}")
+        self._check_name()
         if self.order not in ("key", "partition", "none"):
-            msg = f'order={self.order!r}: it is "key", "partition" or "none"'
-            raise ValueError(msg)
-        if not 1 <= self.concurrency <= 10_000:
-            msg = f"concurrency={self.concurrency}: it is 1 to 10,000 invocations"
-            raise ValueError(msg)
-        if not self.timeout > 0:
-            msg = f"timeout={self.timeout}: it is more than 0 seconds"
-            raise ValueError(msg)
-        if self.rate is not None and not self.rate > 0:
-            msg = f"rate={self.rate}: it is more than 0 invocations a second"
-            raise ValueError(msg)
+            raise ValueError(f'order={self.order!r}: it is "key", "partition" or "none"')
+        check_number("concurrency", self.concurrency, "invocations", 1, 10_000, whole=True)
+        check_number("timeout", self.timeout, "seconds", 0, 86_400, above=True)
+        if self.rate is not None:
+            check_number("rate", self.rate, "invocations a second", 0, above=True)
+        if not self.signature.batch and self.batch.max_events > 1:
+            raise ValueError(
+                f"Batch(max_events={self.batch.max_events}) hands over a list:"
+                f" annotate {self.signature.parameter}: list[{self.signature.type_name}]"
+            )
+        if not self.signature.batch and self.batch.group_by:
+            raise ValueError(
+                f"Batch(group_by={self.batch.group_by!r}) needs a batch:"
+                f" annotate {self.signature.parameter}: list[{self.signature.type_name}]"
+            )
         for stream in self.streams:
-            if stream == self.dead_letter.topic(stream, self.name):
-                msg = f"the dead letters of {stream!r} would go to {stream!r} itself, and round for ever"
-                raise ValueError(msg)
+            if (dead := self.dead_letter_topic(stream)) in self.streams:
+                raise ValueError(
+                    f"the dead letters of {stream!r} would go to {dead!r}, back into it, and round for ever"
+                )
         parse_start(self.start)
+
+    def _check_name(self) -> None:
+        for stream in self.streams:
+            for topic in (self.dead_letter_topic(stream), self.retry_topic(stream)):
+                try:
+                    check_stream_name(topic)
+                except ValueError as error:
+                    raise ValueError(
+                        f'{error}; it is made of the function\'s name: give it another with name="..."'
+                    ) from None
 
     def dead_letter_topic(self, stream: str) -> str:
         """Where this function's dead letters from ``stream`` rest."""

@@ -4,6 +4,7 @@ DispatchSignal
 ├── RetryAfter        raised as ``raise Retry.after(30)``
 ├── Reject            straight to the dead letters
 └── BatchFailures     these events of the batch failed, the others are done
+EventFailed           stands for the failure of an event that was named without an exception
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bindings.event import Event
 
-__all__ = ["BatchFailures", "DispatchSignal", "Emit", "Reject", "RetryAfter"]
+__all__ = ["BatchFailures", "DispatchSignal", "Emit", "EventFailed", "Reject", "RetryAfter"]
 
 
 class DispatchSignal(Exception):
@@ -29,9 +30,8 @@ class RetryAfter(DispatchSignal):
     """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
-        if not seconds >= 0:
-            msg = f"Retry.after({seconds!r}): the wait is 0 seconds or more"
-            raise ValueError(msg)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+            raise ValueError(f"Retry.after({seconds!r}): the wait is a number of seconds, 0 or more")
         super().__init__(reason or f"asked for another attempt in {seconds:g} s")
         self.seconds = float(seconds)
 
@@ -50,22 +50,37 @@ class BatchFailures(DispatchSignal):
     Args:
         failures: from the failed event (the :class:`~bindings.event.Event`, or its index in the batch) to
             what went wrong: an exception, ``Reject`` and ``Retry.after`` included, or a text.
+
+    Raises:
+        TypeError: it is not such a mapping.
+        ValueError: it is empty.
     """
 
     def __init__(self, failures: Mapping[Event[Any] | int, BaseException | str]) -> None:
+        if not isinstance(failures, Mapping):
+            raise TypeError(
+                f"BatchFailures takes a mapping from event, or index, to error; not {type(failures).__name__}"
+            )
         if not failures:
-            msg = "BatchFailures({}) names no event: return instead, when nothing failed"
-            raise ValueError(msg)
+            raise ValueError("BatchFailures({}) names no event: return instead, when nothing failed")
+        for event, error in failures.items():
+            if not isinstance(error, BaseException | str):
+                raise TypeError(f"BatchFailures({{{event!r}: {error!r}}}): the error is an exception or a text")
         super().__init__(f"{len(failures)} of the batch failed")
         self.failures = dict(failures)
 
 
+class EventFailed(Exception):
+    """Stands for the failure of an event that its function named with a text, or by its identifier alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A result with a key, headers or a stream of its own, to be returned instead of the bare value.
+    """A result with a key or headers of its own, to be returned instead of the bare value.
 
     Args:
-        value: what is produced: bytes, str, or anything that JSON can hold (models, dataclasses, ...).
+        value: what is produced: bytes, str, or anything that JSON can hold (models, dataclasses, ...);
+            None is a tombstone.
         key: the event's key; None takes the key of the event that was handled (a batch has none).
         headers: pairs of name and bytes, added to the provenance headers.
     """

@@ -6,6 +6,7 @@ morning. All times are seconds, all sizes bytes.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from dataclasses import dataclass
@@ -14,7 +15,17 @@ from typing import Literal, get_args
 
 from bindings.outcome import RetryAfter
 
-__all__ = ["Batch", "DeadLetter", "Limits", "Ordering", "Retry", "StartAt", "check_stream_name", "parse_start"]
+__all__ = [
+    "Batch",
+    "DeadLetter",
+    "Limits",
+    "Ordering",
+    "Retry",
+    "StartAt",
+    "check_number",
+    "check_stream_name",
+    "parse_start",
+]
 
 Ordering = Literal["key", "partition", "none"]
 StartAt = str | datetime | timedelta
@@ -27,14 +38,33 @@ _STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 def check_stream_name(name: object) -> str:
     """Return ``name`` when it can be a Kafka topic, else raise ``ValueError`` with the rule it breaks."""
     if not isinstance(name, str) or not _STREAM_NAME.fullmatch(name) or name in {".", ".."}:
-        msg = f"{name!r} is not a stream name: 1 to 249 letters, digits, dots, underscores and dashes"
-        raise ValueError(msg)
+        raise ValueError(f"{name!r} is not a stream name: 1 to 249 letters, digits, dots, underscores and dashes")
     return name
 
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def check_number(
+    name: str, value: object, unit: str, low: float, high: float = math.inf, *, above: bool = False, whole: bool = False
+) -> None:
+    """Refuse what is not a finite number from ``low`` (beyond it, with ``above``) to ``high``."""
+    kinds = int if whole else int | float
+    if (
+        not isinstance(value, kinds)
+        or isinstance(value, bool)
+        or not (low < value if above else low <= value)
+        or not value <= high
+        or value == math.inf
+    ):
+        least = f"more than {low:,}" if above else f"{low:,}"
+        if high < math.inf:
+            span = f"{least}, {high:,} at most," if above else f"{least} to {high:,}"
+        else:
+            span = least if above else f"{least} or more"
+        raise ValueError(f"{name}={value!r}: it is {'a whole number, ' if whole else ''}{span} {unit}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,9 +88,9 @@ class Batch:
     group_by: Literal["key"] | None = None
 
     def __post_init__(self) -> None:
-        _check(1 <= self.max_events <= 10_000, "Batch(max_events=...) is 1 to 10,000 events")
-        _check(self.max_bytes >= 1, "Batch(max_bytes=...) is at least 1 byte")
-        _check(0 <= self.max_wait <= 300, "Batch(max_wait=...) is 0 to 300 seconds")
+        check_number("Batch(max_events)", self.max_events, "events", 1, 10_000, whole=True)
+        check_number("Batch(max_bytes)", self.max_bytes, "bytes", 1, whole=True)
+        check_number("Batch(max_wait)", self.max_wait, "seconds", 0, 300)
         _check(self.group_by in (None, "key"), 'Batch(group_by=...) is "key" or None')
 
 
@@ -75,7 +105,7 @@ class Retry:
     Args:
         max_attempts: deliveries in all that an event gets, the first one included, 1 to 10,000.
         initial: seconds, the longest wait before the second attempt.
-        multiplier: by how much each wait may be longer than the one before, at least 1.
+        multiplier: by how much each wait may be longer than the one before, 1 to 100.
         max_delay: seconds, no wait is longer.
         jitter: ``"full"`` or ``"none"``.
         max_age: seconds since the event's timestamp after which it is not tried again; None for no limit.
@@ -101,15 +131,18 @@ class Retry:
     topic_after: float | None = None
 
     def __post_init__(self) -> None:
-        _check(1 <= self.max_attempts <= 10_000, "Retry(max_attempts=...) is 1 to 10,000 attempts")
-        _check(self.initial >= 0, "Retry(initial=...) is 0 seconds or more")
-        _check(self.multiplier >= 1, "Retry(multiplier=...) is 1 or more")
-        _check(self.max_delay >= 0, "Retry(max_delay=...) is 0 seconds or more")
+        check_number("Retry(max_attempts)", self.max_attempts, "attempts", 1, 10_000, whole=True)
+        check_number("Retry(initial)", self.initial, "seconds", 0)
+        # 100 ** 64 is still a float; a multiplier without a limit raises OverflowError in delay().
+        check_number("Retry(multiplier)", self.multiplier, "times", 1, 100)
+        check_number("Retry(max_delay)", self.max_delay, "seconds", 0)
         _check(self.jitter in get_args(Jitter), 'Retry(jitter=...) is "full" or "none"')
-        _check(self.max_age is None or self.max_age > 0, "Retry(max_age=...) is more than 0 seconds")
+        if self.max_age is not None:
+            check_number("Retry(max_age)", self.max_age, "seconds", 0, above=True)
         _check(self.then in get_args(Exhausted), 'Retry(then=...) is "dead_letter", "pause" or "drop"')
-        _check(1 <= self.park_limit <= 100_000, "Retry(park_limit=...) is 1 to 100,000 events")
-        _check(self.topic_after is None or self.topic_after >= 0, "Retry(topic_after=...) is 0 seconds or more")
+        check_number("Retry(park_limit)", self.park_limit, "events", 1, 100_000, whole=True)
+        if self.topic_after is not None:
+            check_number("Retry(topic_after)", self.topic_after, "seconds", 0)
         for name in ("retry_on", "give_up_on"):
             kinds = getattr(self, name)
             if isinstance(kinds, type) and issubclass(kinds, BaseException):
@@ -174,12 +207,13 @@ class Limits:
     held_bytes: int = 16_000_000
 
     def __post_init__(self) -> None:
-        _check(self.held_events >= 1, "Limits(held_events=...) is at least 1 event")
-        _check(self.held_bytes >= 1, "Limits(held_bytes=...) is at least 1 byte")
+        check_number("Limits(held_events)", self.held_events, "events", 1, whole=True)
+        check_number("Limits(held_bytes)", self.held_bytes, "bytes", 1, whole=True)
 
 
 _DURATION = re.compile(r"-(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_LONGEST = timedelta(days=36_525)
 
 
 def parse_start(start: StartAt) -> Literal["earliest", "latest"] | datetime | timedelta:
@@ -188,19 +222,28 @@ def parse_start(start: StartAt) -> Literal["earliest", "latest"] | datetime | ti
     Raises:
         ValueError: it is none of these, or a time without a zone.
     """
-    if isinstance(start, timedelta):
-        _check(start > timedelta(0), "start=timedelta(...) is a time span back from now, so more than 0")
-        return start
     if isinstance(start, str):
         if start in ("earliest", "latest"):
             return "earliest" if start == "earliest" else "latest"
         if match := _DURATION.fullmatch(start):
-            return timedelta(seconds=float(match[1]) * _UNIT[match[2]])
-        try:
-            start = datetime.fromisoformat(start)
-        except ValueError:
-            msg = f'start={start!r} is not "earliest", "latest", a span back such as "-2h", or an ISO 8601 time'
-            raise ValueError(msg) from None
+            start = _span(float(match[1]) * _UNIT[match[2]])
+        else:
+            try:
+                start = datetime.fromisoformat(start)
+            except ValueError:
+                raise ValueError(
+                    f'start={start!r} is not "earliest", "latest", a span back such as "-2h", or an ISO 8601 time'
+                ) from None
+    if isinstance(start, timedelta):
+        _check(timedelta(0) < start <= _LONGEST, "start: a span back from now is more than 0 and 100 years at most")
+        return start
     _check(isinstance(start, datetime), "start=... is a string, a datetime or a timedelta")
     _check(start.tzinfo is not None, f"start={start.isoformat()} has no time zone: add one, such as +00:00")
     return start
+
+
+def _span(seconds: float) -> timedelta:
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:
+        return timedelta.max
