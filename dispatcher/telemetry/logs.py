@@ -1,0 +1,91 @@
+"""Logging to stderr: a line an event that matters, for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from dispatcher.telemetry.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["JSONFormatter", "TextFormatter", "configure"]
+
+LogFormat = Literal["text", "json"]
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STYLES: Final = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
+
+
+class TextFormatter(logging.Formatter):
+    """``12:30:01 WARNING check_limit: the message``; a traceback follows, indented, so that no line of it
+    can pass for a line of the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        line = f"{time} {record.levelname:<7} {printable(record.name)}: {printable(record.getMessage())}"
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            line += "".join(f"\n    {printable(part)}" for part in trace.splitlines())
+        return line
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, the fields given
+    as ``extra=``, and ``traceback``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        # ASCII alone: a terminal that shows the file is as safe as with the text format.
+        return json.dumps(fields, default=str)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes by way of the console, so that a live table stays below the lines."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+            if self._console.is_terminal:
+                self._console.out(line, style=_STYLES.get(record.levelname), highlight=False)
+            else:
+                self._console.file.write(line + "\n")
+                self._console.file.flush()
+        except OSError:  # whoever read stderr has gone, which is no reason to stop the work
+            pass
+        except Exception:  # noqa: BLE001  # a bad log call must not fail an event
+            self.handleError(record)
+
+
+def configure(console: Console, *, level: str = "info", style: LogFormat = "text") -> None:
+    """Send all logging of this process to ``console``, and to it alone.
+
+    Args:
+        console: a console over stderr, the one that the live report is drawn on.
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        style: ``text`` for people, ``json`` for collectors.
+    """
+    handler = _ConsoleHandler(console)
+    handler.setFormatter(JSONFormatter() if style == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # The client library's "info" is our "debug": each join and each metadata refresh.
+    chatty = level.upper() if level == "debug" else max(logging.WARNING, root.level)
+    for name in ("aiokafka", "asyncio"):
+        logging.getLogger(name).setLevel(chatty)
