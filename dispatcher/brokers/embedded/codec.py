@@ -68,12 +68,13 @@ def decode(
     """Up to ``limit`` records of a batch from byte ``at``, whose offset is ``offset``, and the byte after them.
 
     Raises:
-        CorruptRecords: a size points outside the batch.
+        CorruptRecords: the first of them can't be read; one further on ends the list instead.
     """
     records: list[EmbeddedRecord] = []
     append, new, unpack, head = records.append, tuple.__new__, _RECORD.unpack_from, _RECORD.size
     end = len(data)
-    first = offset
+    begin = at
+    problem: str | None = None
     try:
         while at < end and limit > 0:
             timestamp, key_size, value_size, headers_size = unpack(data, at)
@@ -86,25 +87,39 @@ def decode(
                 value = data[at : at + value_size]
                 at += value_size
             headers: Headers = ()
-            if headers_size:
+            if headers_size > 0:
                 headers = _decode_headers(data, at, at + headers_size)
                 at += headers_size
+            if at > end:
+                problem = "it is longer than its batch"
+                break
             append(new(EmbeddedRecord, (stream, partition, offset, timestamp, key, value, headers)))
+            begin = at
             offset += 1
             limit -= 1
     except (struct.error, UnicodeDecodeError) as error:
-        raise CorruptRecords(stream, partition, offset, str(error)) from error
-    if at > end:
-        raise CorruptRecords(stream, partition, first, "a record is longer than its batch")
-    return records, at
+        problem = str(error)
+    # What comes before the damage is delivered; the next call begins with it, and raises.
+    if problem is not None and not records:
+        raise CorruptRecords(stream, partition, offset, problem)
+    return records, begin
 
 
-def skip(data: bytes, count: int) -> int:
-    """The byte at which the record ``count`` places into the batch begins."""
+def skip(stream: str, partition: int, data: bytes, first: int, offset: int) -> int:
+    """The byte at which the record ``offset`` begins in a batch whose first one is ``first``.
+
+    Raises:
+        CorruptRecords: a size points outside the batch.
+    """
     at = 0
-    for _ in range(count):
-        _, key_size, value_size, headers_size = _RECORD.unpack_from(data, at)
-        at += _RECORD.size + max(key_size, 0) + max(value_size, 0) + headers_size
+    try:
+        for _ in range(offset - first):
+            _, key_size, value_size, headers_size = _RECORD.unpack_from(data, at)
+            at += _RECORD.size + max(key_size, 0) + max(value_size, 0) + max(headers_size, 0)
+    except struct.error as error:
+        raise CorruptRecords(stream, partition, offset, str(error)) from error
+    if at >= len(data):
+        raise CorruptRecords(stream, partition, offset, "its batch ends before it")
     return at
 
 
@@ -122,7 +137,7 @@ def _decode_headers(data: bytes, at: int, end: int) -> Headers:
         name_size, value_size = _HEADER.unpack_from(data, at)
         at += _HEADER.size
         name = data[at : at + name_size].decode()
-        at += name_size
+        at += max(name_size, 0)
         value = None
         if value_size >= 0:
             value = data[at : at + value_size]

@@ -13,7 +13,7 @@ from dispatcher.brokers.embedded.membership import Membership
 from dispatcher.brokers.embedded.position import Position
 from dispatcher.brokers.embedded.signals import Watcher
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.errors import BrokerRefused, CommitRefused, OffsetOutOfRange, StreamNotFound
+from dispatcher.errors import BrokerRefused, CommitRefused, CorruptRecords, OffsetOutOfRange, StreamNotFound
 
 __all__ = ["EmbeddedConsumer"]
 
@@ -133,7 +133,12 @@ class EmbeddedConsumer:
         for index in range(len(full)):
             position = full[(self._turn + index) % len(full)]
             share = -(-max_records // (len(full) - index))
-            records = position.take(share)
+            try:
+                records = position.take(share)
+            except CorruptRecords:
+                if taken:
+                    break
+                raise
             if records:
                 taken[position.partition] = records
                 max_records -= len(records)

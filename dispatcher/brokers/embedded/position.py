@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Iterable
 
@@ -48,10 +47,7 @@ class Position:
             return
         for first, data in batches:
             if not self._batches:
-                try:
-                    self._at = skip(data, self.offset - first)
-                except struct.error as error:
-                    raise CorruptRecords(*self.partition, self.offset, str(error)) from error
+                self._at = skip(*self.partition, data, first, self.offset)
             self._batches.append(data)
 
     def take(self, limit: int) -> list[EmbeddedRecord]:
