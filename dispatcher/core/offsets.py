@@ -69,7 +69,7 @@ class OffsetTracker:
 
     __slots__ = ("attempts", "end", "pending", "restored")
 
-    def __init__(self, position: int, offsets: OffsetMap = OffsetMap()) -> None:
+    def __init__(self, position: int, offsets: OffsetMap) -> None:
         self.end = position
         self.pending: dict[int, Delivery] = {}
         self.restored = deque(offsets.done)
@@ -105,10 +105,10 @@ class OffsetTracker:
             done.append((start, self.end))
         for first, stop in self.restored:
             if stop > self.end:
-                first = max(first, self.end)
-                if done and done[-1][1] == first:
-                    first = done.pop()[0]
-                done.append((first, stop))
+                begin = max(first, self.end)
+                if done and done[-1][1] == begin:
+                    begin = done.pop()[0]
+                done.append((begin, stop))
         attempts.update((offset, count) for offset, count in self.attempts.items() if offset >= self.end)
         return OffsetMap(done, attempts)
 

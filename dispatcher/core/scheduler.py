@@ -244,6 +244,7 @@ class Scheduler:
         delivery = self.ready.popleft()
         delivery.state = State.IN_FLIGHT
         self.in_flight += 1
+        self.counters.invocations += 1
         return delivery
 
     def take_batch(self, now: float) -> list[Delivery] | None:
@@ -259,6 +260,7 @@ class Scheduler:
         if self._gated:
             self._may_start(now)
         self.in_flight += 1
+        self.counters.invocations += 1
         return batch
 
     def tick(self, now: float) -> None:
@@ -336,9 +338,11 @@ class Scheduler:
         """
         self.in_flight -= 1
         self._now = now
+        named: Mapping[int, Failure] = {}
         if isinstance(failures, Failure):
-            failures, rest = {}, failures
-        named = failures or {}
+            rest = failures
+        elif failures is not None:
+            named = failures
         self._heed(rest, named, now)
         half = wait = None
         if rest is not None and rest.kind is not FailureKind.NOT_DELIVERED and len(batch) - len(named) > 1:

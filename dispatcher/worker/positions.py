@@ -1,0 +1,129 @@
+"""Where a partition begins: at its group's commit, or where the function's ``start=`` says."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from bindings import Binding
+from bindings.policies import parse_start
+from dispatcher.brokers.base import Broker
+from dispatcher.core.offsets import OffsetMap, decode_metadata
+from dispatcher.core.record import Committed, TopicPartition
+from dispatcher.errors import InvalidOffsetMetadata
+
+__all__ = ["Beginning", "beginnings"]
+
+logger = logging.getLogger("dispatcher.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where one ownership of a partition begins.
+
+    Attributes:
+        position: the first offset to deliver.
+        offsets: what a former owner did beyond it.
+        commit: what the group has committed; None when that was nothing yet.
+        lost: offsets between the commit and the start of the log, deleted before they were delivered.
+    """
+
+    position: int
+    offsets: OffsetMap
+    commit: Committed | None = None
+    lost: int = 0
+
+
+async def beginnings(
+    broker: Broker,
+    binding: Binding,
+    group: str,
+    partitions: Collection[TopicPartition],
+    *,
+    foreign_metadata: Literal["ignore", "refuse"],
+) -> dict[TopicPartition, Beginning]:
+    """Find where each partition begins.
+
+    Raises:
+        InvalidOffsetMetadata: another program wrote the commit's metadata, and the setting is to refuse it.
+        BrokerError: the broker could not be asked.
+    """
+    commits = await broker.committed(group, partitions)
+    first = await broker.beginning_offsets(partitions)
+    end = await broker.end_offsets(partitions)
+    fresh = [partition for partition in partitions if commits.get(partition) is None]
+    starts = await _starts(broker, binding, fresh, first, end) if fresh else {}
+    found = {}
+    for partition in partitions:
+        commit = commits.get(partition)
+        if commit is None:
+            found[partition] = Beginning(starts[partition], OffsetMap())
+        else:
+            found[partition] = _resume(partition, commit, group, first[partition], end[partition], foreign_metadata)
+    return found
+
+
+async def _starts(
+    broker: Broker,
+    binding: Binding,
+    partitions: Collection[TopicPartition],
+    first: dict[TopicPartition, int],
+    end: dict[TopicPartition, int],
+) -> dict[TopicPartition, int]:
+    start = parse_start(binding.start)
+    if start == "earliest":
+        return {partition: first[partition] for partition in partitions}
+    if start == "latest":
+        return {partition: end[partition] for partition in partitions}
+    if isinstance(start, timedelta):
+        since = time.time() - start.total_seconds()
+    elif isinstance(start, datetime):
+        since = start.timestamp()
+    found = await broker.offsets_for_time(partitions, int(since * 1000))
+    # No record is that young: the next one will be.
+    return {
+        partition: end[partition] if found[partition] is None else found[partition] or 0 for partition in partitions
+    }
+
+
+def _resume(
+    partition: TopicPartition,
+    commit: Committed,
+    group: str,
+    first: int,
+    end: int,
+    foreign_metadata: Literal["ignore", "refuse"],
+) -> Beginning:
+    where = f"{partition.topic}/{partition.partition}"
+    if commit.offset > end:
+        logger.error(
+            "%s: the group %s has committed offset %d, but the log ends at %d: was the stream made anew?"
+            " All that it holds is delivered, from %d",
+            where, group, commit.offset, end, first,
+        )  # fmt: skip
+        return Beginning(first, OffsetMap(), commit)
+    try:
+        offsets = decode_metadata(commit.offset, commit.metadata)
+    except InvalidOffsetMetadata as error:
+        if foreign_metadata == "refuse":
+            raise InvalidOffsetMetadata(
+                f"{where}: the commit of the group {group} carries metadata that can't be used: {error};"
+                " does another program use this group?"
+            ) from error
+        logger.warning("%s: the commit of the group %s carries metadata that is ignored: %s", where, group, error)
+        offsets = OffsetMap()
+    if commit.offset < first:
+        lost = first - commit.offset - sum(min(stop, first) - start for start, stop in offsets.done if start < first)
+        logger.error(
+            "%s: %d events that the group %s had not handled are gone: its commit is %d, and the log begins at %d."
+            " Retention is too short for the lag",
+            where, lost, group, commit.offset, first,
+        )  # fmt: skip
+        done = [(max(start, first), stop) for start, stop in offsets.done if stop > first]
+        attempts = {offset: count for offset, count in offsets.attempts.items() if offset >= first}
+        return Beginning(first, OffsetMap(done, attempts), commit, lost)
+    return Beginning(commit.offset, offsets, commit)

@@ -1,0 +1,87 @@
+"""The records that the dispatcher writes: dead letters and results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bindings import Binding, Emit
+from bindings.results import encode
+from dispatcher.core.delivery import Delivery
+from dispatcher.core.record import Outgoing
+from dispatcher.core.settlement import DeadLettered
+
+__all__ = ["DEAD_PREFIX", "dead_letter", "result", "truncated"]
+
+#: All headers that a dead letter adds begin so; what the event itself carried is kept, byte for byte.
+DEAD_PREFIX = "dispatch-dead-"
+
+
+def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
+    """The event as it was, with headers that say where it came from and why it is here.
+
+    Added are, each with the prefix ``dispatch-dead-``: stream, partition, offset, timestamp (milliseconds since
+    1970-01-01 UTC), function, reason (see :class:`~dispatcher.core.retries.Reason`), error-type, error-message,
+    attempts, first-failure and last-failure (milliseconds), redrives.
+    """
+    record, history = letter.delivery.record, letter.delivery.remember()
+    redrives = next((value for name, value in record.headers if name == f"{DEAD_PREFIX}redrives"), b"0")
+    facts = {
+        "stream": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "function": binding.name,
+        "reason": letter.reason,
+        "error-type": letter.failure.error_type,
+        "error-message": letter.failure.message,
+        "attempts": history.attempts,
+        "first-failure": history.first_failed,
+        "last-failure": history.last_failed,
+    }
+    headers = [header for header in record.headers if not header[0].startswith(DEAD_PREFIX)]
+    # A lone surrogate in an error's text has no UTF-8, and must not keep its event from being written.
+    headers += [(f"{DEAD_PREFIX}{name}", str(fact).encode(errors="replace")) for name, fact in facts.items()]
+    headers.append((f"{DEAD_PREFIX}redrives", redrives))
+    return Outgoing(
+        topic=binding.dead_letter_topic(record.topic), value=record.value, key=record.key, headers=tuple(headers)
+    )
+
+
+def truncated(letter: Outgoing, keep: int) -> Outgoing:
+    """The dead letter of an event that its topic does not take whole: the first ``keep`` bytes of its value.
+
+    The header ``dispatch-dead-truncated`` holds the size that it had. The coordinates lead to the original.
+    """
+    value = letter.value or b""
+    kept = [header for header in letter.headers if header[0].startswith(DEAD_PREFIX)]
+    return Outgoing(
+        topic=letter.topic,
+        value=value[:keep],
+        key=letter.key if len(letter.key or b"") <= keep else None,
+        headers=(*kept, (f"{DEAD_PREFIX}truncated", str(len(value)).encode())),
+    )
+
+
+def result(binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit) -> Outgoing:
+    """A result on its way to the output stream.
+
+    Its key is the one it names, or that of the event, when it comes of one alone. ``dispatch-event-id`` is the same
+    at each delivery of the same event(s), so that a consumer can tell a repeated result.
+
+    Raises:
+        InvalidOutcome: the value can't be made JSON.
+    """
+    if binding.emits is None:
+        msg = "only a function with emits= has results"
+        raise ValueError(msg)
+    first = batch[0].record
+    key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+    if key is None and len({delivery.record.key for delivery in batch}) == 1:
+        key = first.key
+    event_id = f"{first.topic}/{first.partition}/{first.offset}#{index}"
+    return Outgoing(
+        topic=binding.emits,
+        value=encode(emit.value),
+        key=key,
+        headers=(*emit.headers, ("dispatch-function", binding.name.encode()), ("dispatch-event-id", event_id.encode())),
+    )

@@ -1,0 +1,56 @@
+"""The streams that a function writes to."""
+
+from __future__ import annotations
+
+import logging
+
+from bindings import Binding
+from dispatcher.brokers.base import Broker, StreamInfo
+from dispatcher.errors import AuthorizationFailed
+
+__all__ = ["ensure_topics", "written_streams"]
+
+logger = logging.getLogger("dispatcher.worker")
+
+# Kafka's default max.message.bytes. A dead letter adds headers to an event that may be as large as its own
+# topic takes: 1,048,000 bytes and 600 of headers were refused by a topic with the default.
+_DEFAULT_RECORD_BYTES = 1_048_588
+_HEADER_ROOM = 65_536
+
+
+def written_streams(binding: Binding) -> dict[str, str]:
+    """The streams that a binding writes to, each with the source whose partition count it takes."""
+    written = {}
+    if binding.retry.then == "dead_letter":
+        written = {binding.dead_letter_topic(stream): stream for stream in binding.streams}
+    if binding.emits is not None:
+        written[binding.emits] = binding.streams[0]
+    return written
+
+
+async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> None:
+    """Create the dead-letter and output streams that are missing, with their source's partition count.
+
+    Where that is not allowed, say what is missing: its events will wait for it.
+    """
+    for stream, source in written_streams(binding).items():
+        if await broker.describe(stream) is not None:
+            continue
+        origin = await broker.describe(source)
+        if origin is None:
+            continue  # joining the group says so, with what to do
+        size = int(origin.config.get("max.message.bytes", _DEFAULT_RECORD_BYTES)) + _HEADER_ROOM
+        config = {"max.message.bytes": str(size)}
+        try:
+            if create and await broker.create_stream(
+                StreamInfo(name=stream, partitions=origin.partitions, config=config)
+            ):
+                logger.info("%s: created %s with %d partitions", binding.name, stream, origin.partitions)
+        except AuthorizationFailed as error:
+            create = False
+            logger.warning("%s: %s can't be created: %s", binding.name, stream, error)
+        if not create:
+            logger.warning(
+                "%s: %s is missing, and events that must be written to it will wait: dispatch streams create %s --partitions %d",
+                binding.name, stream, stream, origin.partitions,
+            )  # fmt: skip

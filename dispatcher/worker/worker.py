@@ -1,0 +1,532 @@
+"""The worker of one binding: it does the I/O that the core asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from bindings import Binding
+from bindings.errors import InvalidOutcome
+from dispatcher.brokers.base import Broker, Consumer
+from dispatcher.config import Settings
+from dispatcher.core.delivery import Delivery, Failure
+from dispatcher.core.record import Outgoing, TopicPartition
+from dispatcher.core.scheduler import Scheduler
+from dispatcher.core.settlement import Settlement
+from dispatcher.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    CommitRefused,
+    CorruptRecords,
+    DispatchError,
+    OffsetOutOfRange,
+)
+from dispatcher.invokers.base import Reply
+from dispatcher.invokers.failures import reply_to
+from dispatcher.invokers.local import LocalInvoker
+from dispatcher.telemetry.metrics import Counters, State, Statistics
+from dispatcher.telemetry.throttle import Throttle
+from dispatcher.worker.positions import beginnings
+from dispatcher.worker.producing import SettlementWriter
+from dispatcher.worker.records import result
+from dispatcher.worker.runners import Runners
+from dispatcher.worker.screening import make_screen
+from dispatcher.worker.topics import ensure_topics
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger("dispatcher.worker")
+
+# Seconds that one fetch waits for records: how late a stop, or room in memory, may be seen.
+_FETCH_WAIT = 0.25
+# Seconds between two looks at where the log ends, for the backlog.
+_BACKLOG_INTERVAL = 2.0
+# Seconds that a time-out may be late, so that many invocations are looked at together.
+_TIMEOUT_GRAIN = 0.01
+# Seconds before a consumer that failed is made anew.
+_FIRST_REBUILD, _LONGEST_REBUILD = 0.5, 15.0
+
+
+class Worker:
+    """Consumes the streams of one binding in a group of its own, ``<app>.<function>``.
+
+    Args:
+        binding: the function, its streams and policies.
+        broker: where the streams are; open, and left open.
+        settings: of the process.
+        until_caught_up: end once all that stood in the log at the start is settled.
+    """
+
+    def __init__(
+        self, binding: Binding, broker: Broker, *, app: str, settings: Settings, until_caught_up: bool = False
+    ) -> None:
+        self.name = binding.name
+        self.group = f"{app}.{binding.name}"
+        self._binding = binding
+        self._broker = broker
+        self._settings = settings
+        self._until_caught_up = until_caught_up
+        self._counters = Counters()
+        self._scheduler = Scheduler(binding, now=time.monotonic(), counters=self._counters)
+        self._invoker = LocalInvoker(binding, abandoned=self._abandoned)
+        self._writer = SettlementWriter(binding, broker)
+        self._runners = Runners(
+            binding,
+            self._scheduler,
+            self._invoker,
+            settle=self._settle,
+            idle=self._set_alarm,
+            progress=self._on_progress,
+            failed=self._fail,
+        )
+        self._screen = make_screen(binding)
+        self._consumer: Consumer | None = None
+        self._stopping = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._watchers = 0
+        self._committing = asyncio.Lock()
+        self._trouble: BaseException | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._targets: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._corrupt: set[TopicPartition] = set()
+        self._joined = False
+        self._state: State = "joining"
+        self._throttle = Throttle(10.0)
+
+    # -- from outside
+
+    async def run(self) -> None:
+        """Join the group and consume until :meth:`stop`, or until caught up; then drain, commit and leave.
+
+        Raises:
+            DispatchError: it can't begin or go on; what was done is committed where that was possible.
+        """
+        wait = _FIRST_REBUILD
+        self._watch_timeouts()
+        try:
+            await ensure_topics(self._binding, self._broker, create=self._settings.create_topics)
+            if self._until_caught_up:
+                self._targets = await self._find_ends()
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                try:
+                    await self._consume()
+                    break
+                except BrokerUnavailable as error:
+                    if not self._joined:
+                        raise
+                    if time.monotonic() - began > _LONGEST_REBUILD:
+                        wait = _FIRST_REBUILD
+                    logger.warning("%s: the broker is gone, trying again in %g s: %s", self.name, wait, error)
+                    self._trouble = None
+                    await self._pause(wait)
+                    wait = min(_LONGEST_REBUILD, 2 * wait)
+        finally:
+            self._state = "stopped"
+            await self._close()
+
+    def stop(self) -> None:
+        """Ask for the drain: start nothing more, finish what runs, commit, leave. May be called again."""
+        self._state = "draining"
+        self._stopping.set()
+        self._progress.set()
+
+    def resume(self) -> None:
+        """Go on after ``Retry(then="pause")`` has paused the function."""
+        self._scheduler.resume()
+        self._runners.wake()
+
+    def statistics(self) -> Statistics:
+        """What has happened and how things stand."""
+        counters, scheduler = self._counters, self._scheduler
+        partitions = scheduler.partitions.values()
+        pending = sum(len(partition.pending) for partition in partitions)
+        parked = sum(partition.parked for partition in partitions)
+        return Statistics(
+            function=self.name,
+            group=self.group,
+            state="paused" if scheduler.paused and self._state == "running" else self._state,
+            partitions=len(partitions),
+            consumed=counters.consumed,
+            invocations=counters.invocations,
+            done=counters.done,
+            filtered=counters.filtered,
+            dead_lettered=counters.dead_lettered,
+            dropped=counters.dropped,
+            retry_topic=counters.retry_topic,
+            retried=counters.retried,
+            not_delivered=counters.not_delivered,
+            emitted=counters.emitted,
+            late=counters.late,
+            skipped=counters.skipped,
+            in_flight=scheduler.in_flight,
+            waiting=max(0, pending - parked - scheduler.in_flight),
+            parked=parked,
+            backlog=self._backlog(pending),
+        )
+
+    # -- rebalances; called by the consumer
+
+    async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Begin at the group's commits, and commit where there was none: a successor begins there too."""
+        try:
+            await self._begin(partitions)
+        except Exception as error:  # noqa: BLE001 - the client library would log it and go on without us
+            self._fail(error)
+
+    async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Drain within the budget, commit once, let go."""
+        try:
+            await self._let_go(partitions)
+        except Exception as error:  # noqa: BLE001 - the client library would log it and go on without us
+            self._fail(error)
+
+    async def _begin(self, partitions: Collection[TopicPartition]) -> None:
+        found = await beginnings(
+            self._broker, self._binding, self.group, partitions, foreign_metadata=self._settings.on_foreign_metadata
+        )
+        for id_, beginning in found.items():
+            partition = self._scheduler.assign(id_, beginning.position, beginning.offsets)
+            self._counters.skipped += beginning.lost
+            if self._consumer is not None:
+                self._consumer.seek(id_, beginning.position)
+            if beginning.commit is not None:
+                partition.committed(beginning.commit)
+        self._joined = True
+        if self._state == "joining":
+            self._state = "running"
+        self._progress.set()
+        await self._commit()
+
+    async def _let_go(self, partitions: Collection[TopicPartition]) -> None:
+        self._scheduler.revoke(partitions)
+        deadline = time.monotonic() + self._settings.drain
+        while not self._scheduler.is_drained(partitions) and (left := deadline - time.monotonic()) > 0:
+            self._progress.clear()
+            await self._wait_for_progress(left)
+        if not self._scheduler.is_drained(partitions):
+            logger.warning(
+                "%s: what still ran after %g s was let go; those events will be delivered again",
+                self.name, self._settings.drain,
+            )  # fmt: skip
+        await self._commit()
+        self._scheduler.drop(partitions)
+
+    # -- consuming
+
+    async def _consume(self) -> None:
+        """One membership of the group, from joining to leaving."""
+        consumer = self._broker.consumer(self.group, self._binding.streams, self)
+        self._consumer = consumer
+        helpers: list[asyncio.Task[None]] = []
+        try:
+            await consumer.start()
+            helpers = [self._spawn(self._commit_steadily()), self._spawn(self._measure_backlog())]
+            await self._poll(consumer)
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            self._state = "draining" if self._stopping.is_set() else "joining"
+            await self._let_go(list(self._scheduler.partitions))
+            await consumer.close()
+            self._consumer = None
+
+    async def _poll(self, consumer: Consumer) -> None:
+        while not self._stopping.is_set():
+            if self._trouble is not None:
+                raise self._trouble
+            wanted = [id_ for id_ in self._scheduler.wanted() if id_ not in self._corrupt]
+            if wanted:
+                await self._fetch(consumer, wanted)
+            else:
+                self._progress.clear()
+                await self._wait_for_progress(_FETCH_WAIT)
+            if self._until_caught_up and await self._is_caught_up():
+                return
+
+    async def _fetch(self, consumer: Consumer, wanted: Collection[TopicPartition]) -> None:
+        try:
+            fetched = await consumer.fetch(wanted, max_records=self._settings.max_poll_records, timeout=_FETCH_WAIT)
+        except OffsetOutOfRange as error:
+            await self._jump(consumer, TopicPartition(error.stream, error.partition), error.offset)
+            return
+        except CorruptRecords as error:
+            self._meet_corrupt(consumer, error)
+            return
+        now = time.monotonic()
+        for id_, records in fetched.items():
+            for delivery, failure in self._scheduler.admit(id_, records, now=now, screen=self._screen):
+                self._give_up(delivery, failure)
+        if not fetched:
+            self._pass_gaps(consumer)
+            return
+        self._runners.wake()
+        # The runners' turn: a fetch that finds records buffered does not suspend.
+        await asyncio.sleep(0)
+
+    def _pass_gaps(self, consumer: Consumer) -> None:
+        """Take note of positions that moved with no record: transaction markers, aborted or compacted records."""
+        for id_, partition in self._scheduler.partitions.items():
+            position = consumer.position(id_)
+            if position is not None:
+                partition.offsets.advance(position)
+
+    async def _jump(self, consumer: Consumer, id_: TopicPartition, position: int) -> None:
+        """The log does not hold the position (any more): go on where it begins, and say what is lost."""
+        first = (await self._broker.beginning_offsets([id_]))[id_]
+        lost = max(0, first - position)
+        self._counters.skipped += lost
+        logger.error(
+            "%s: %s/%d does not hold offset %d any more; %d events are gone, going on at %d."
+            " Retention is too short for the lag",
+            self.name, id_.topic, id_.partition, position, lost, first,
+        )  # fmt: skip
+        consumer.seek(id_, first)
+        if (partition := self._scheduler.partitions.get(id_)) is not None:
+            partition.offsets.advance(first)
+
+    def _meet_corrupt(self, consumer: Consumer, error: CorruptRecords) -> None:
+        id_ = TopicPartition(error.stream, error.partition)
+        if self._settings.on_corrupt == "skip":
+            self._counters.skipped += 1
+            if (more := self._throttle.admits(id_)) is not None:
+                logger.error("%s: skipped%s: %s", self.name, f" ({more} before it)" if more else "", error)
+            consumer.seek(id_, error.offset + 1)
+            if (partition := self._scheduler.partitions.get(id_)) is not None:
+                partition.offsets.advance(error.offset + 1)
+            return
+        if self._until_caught_up:
+            raise error
+        self._corrupt.add(id_)
+        logger.error(
+            '%s: %s. This partition is not consumed further, the others are; on_corrupt="skip" goes past it',
+            self.name,
+            error,
+        )
+
+    async def _is_caught_up(self) -> bool:
+        if self._scheduler.paused and not self._scheduler.in_flight:
+            raise DispatchError(
+                f"{self.name} has paused itself: the attempts of an event are used up, and its policy is to wait"
+            )
+        left = {}
+        for id_, end in self._targets.items():
+            partition = self._scheduler.partitions.get(id_)
+            if partition is None or partition.offsets.position < end:
+                left[id_] = end
+        if not left or any(id_ in self._scheduler.partitions for id_ in left):
+            return not left
+        # What is left belongs to other members of the group: their commits tell.
+        commits = await self._broker.committed(self.group, left)
+        if all((commit := commits.get(id_)) is not None and commit.offset >= end for id_, end in left.items()):
+            return True
+        await self._pause(_FETCH_WAIT)
+        return False
+
+    # -- settling
+
+    async def _settle(self, batch: Sequence[Delivery], reply: Reply) -> None:
+        """Turn a reply into effects, and see them through."""
+        records: list[Outgoing] = []
+        try:
+            records = [result(self._binding, batch, index, emit) for index, emit in enumerate(reply.results)]
+        except InvalidOutcome as error:
+            reply = reply_to(error, self._binding.retry)
+        wall_ms = time.time_ns() // 1_000_000
+        settlement = self._scheduler.settle(
+            batch,
+            reply.failures,
+            rest=reply.rest,
+            now=time.monotonic(),
+            wall_ms=wall_ms,
+            has_results=bool(records),
+        )
+        if reply.failures or reply.rest is not None:
+            self._tell(batch, reply)
+            self._set_alarm()
+        if settlement is not None:
+            await self._write(settlement, records)
+        self._on_progress()
+
+    def _give_up(self, delivery: Delivery, failure: Failure) -> None:
+        settlement = self._scheduler.give_up(delivery, failure, wall_ms=time.time_ns() // 1_000_000)
+        if settlement is not None:
+            self._spawn(self._write(settlement, ()))
+
+    async def _write(self, settlement: Settlement, records: Sequence[Outgoing]) -> None:
+        if await self._writer.write(settlement, records):
+            self._counters.emitted += len(records) if settlement.done else 0
+            self._report_dead(settlement)
+            self._scheduler.produced(settlement)
+            self._runners.wake()
+            self._on_progress()
+
+    def _tell(self, batch: Sequence[Delivery], reply: Reply) -> None:
+        for index, delivery in enumerate(batch):
+            failure = reply.failures.get(index, reply.rest)
+            if failure is not None and logger.isEnabledFor(logging.DEBUG):
+                record = delivery.record
+                logger.debug(
+                    "%s: %s/%d@%d failed (attempt %d): %s: %s",
+                    self.name, record.topic, record.partition, record.offset, delivery.attempts,
+                    failure.error_type, failure.message,
+                )  # fmt: skip
+
+    def _report_dead(self, settlement: Settlement) -> None:
+        for letter in settlement.dead:
+            record = letter.delivery.record
+            if (more := self._throttle.admits((letter.reason, letter.failure.error_type))) is not None:
+                logger.warning(
+                    "%s: %s/%d@%d is a dead letter (%s after %d attempts): %s: %s%s",
+                    self.name, record.topic, record.partition, record.offset, letter.reason, letter.delivery.attempts,
+                    letter.failure.error_type, letter.failure.message, f" ({more} more like it before)" if more else "",
+                )  # fmt: skip
+
+    def _abandoned(self, batch: Sequence[Delivery], thread: Future[Any]) -> None:
+        logger.error(
+            "%s: a call took longer than %g s, and Python can't stop its thread: its place stays taken until it ends."
+            " Check context.remaining() in the function",
+            self.name, self._binding.timeout,
+        )  # fmt: skip
+        self._scheduler.hold(batch)
+        loop = asyncio.get_running_loop()
+
+        def release() -> None:
+            self._scheduler.release(batch, time.monotonic())
+            self._set_alarm()
+
+        def ended(_: Future[Any]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(release)
+
+        thread.add_done_callback(ended)
+
+    # -- time
+
+    def _set_alarm(self) -> None:
+        """Have :meth:`_ring` called when the next thing is due."""
+        at = self._scheduler.wakes_at(time.monotonic())
+        if at is None:
+            return
+        if self._alarm is not None:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._scheduler.tick(time.monotonic())
+        self._runners.wake()
+        self._set_alarm()
+
+    def _watch_timeouts(self) -> None:
+        """Cancel what took too long, and look again when the next could have: none that starts later is due before."""
+        now = time.monotonic()
+        at = max(self._runners.expire(now), now + _TIMEOUT_GRAIN)
+        self._expiry = asyncio.get_running_loop().call_at(at, self._watch_timeouts)
+
+    def _on_progress(self) -> None:
+        self._progress.set()
+
+    async def _wait_for_progress(self, seconds: float) -> None:
+        self._watchers += 1
+        self._runners.watched = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._progress.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._watchers -= 1
+            self._runners.watched = self._watchers > 0
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    # -- beside it
+
+    async def _commit_steadily(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.commit_interval)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        async with self._committing:
+            due = self._scheduler.due_commits()
+            if not due or self._consumer is None:
+                return
+            try:
+                await self._consumer.commit(due)
+            except CommitRefused as error:
+                logger.info("%s: not committed, the partitions have gone: %s", self.name, error)
+            except BrokerUnavailable as error:
+                if (more := self._throttle.admits("commit")) is not None:
+                    logger.warning("%s: could not commit%s: %s", self.name, f" ({more} times)" if more else "", error)
+            else:
+                self._scheduler.committed(due)
+                self._counters.commits += 1
+
+    async def _measure_backlog(self) -> None:
+        while True:
+            try:
+                self._ends = await self._broker.end_offsets(list(self._scheduler.partitions))
+            except BrokerError:
+                self._ends = {}
+            await asyncio.sleep(_BACKLOG_INTERVAL)
+
+    def _backlog(self, pending: int) -> int | None:
+        partitions = self._scheduler.partitions
+        if not all(id_ in self._ends for id_ in partitions):
+            return None
+        return pending + sum(max(0, self._ends[id_] - owned.offsets.end) for id_, owned in partitions.items())
+
+    async def _find_ends(self) -> dict[TopicPartition, int]:
+        partitions = []
+        for stream in self._binding.streams:
+            info = await self._broker.describe(stream)
+            if info is not None:
+                partitions += [TopicPartition(stream, number) for number in range(info.partitions)]
+        first = await self._broker.beginning_offsets(partitions)
+        end = await self._broker.end_offsets(partitions)
+        return {id_: offset for id_, offset in end.items() if offset > first[id_]}
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, DispatchError):
+            logger.error("%s: a bug in the dispatcher", self.name, exc_info=error)
+        self._trouble = self._trouble or error
+        self._progress.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    async def _close(self) -> None:
+        for handle in (self._alarm, self._expiry):
+            if handle is not None:
+                handle.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._runners.close()
+        await self._invoker.close()
+        await self._writer.close()
