@@ -1,0 +1,97 @@
+"""What aiokafka has no public name for. All of it was read in version 0.14, and tests hold it."""
+# ruff: noqa: SLF001 - that is what this module is for
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+__all__ = ["abandon_consumer", "abandon_producer", "peek", "quiet_logs", "raise_background_errors"]
+
+T = TypeVar("T")
+
+_ABANDON_TIMEOUT = 2.0
+
+
+def peek(coroutine: Coroutine[Any, Any, T]) -> T | None:
+    """Return what a coroutine returns without waiting, or None when it would wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    return None
+
+
+def raise_background_errors(consumer: AIOKafkaConsumer) -> None:
+    """Raise what stopped the group's or the fetcher's task; a fetch with nothing to ask for would never tell.
+
+    Raises:
+        KafkaError: whatever it was; the group's task then goes on, and tries again.
+    """
+    if consumer._coordinator is not None:
+        consumer._coordinator.check_errors()
+    if consumer._fetcher is not None and consumer._fetcher.error_future.done():
+        raise KafkaError("the fetching task has ended")
+
+
+async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:
+    """End the tasks and connections of a consumer whose ``stop`` does not return."""
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
+    tasks = [
+        getattr(coordinator, name, None) for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    ]
+    if fetcher is not None:
+        tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
+    await _cancel(tasks)
+    await _within(consumer._client.close())
+
+
+async def abandon_producer(producer: AIOKafkaProducer) -> None:
+    """End the task and connections of a producer whose ``stop`` does not return: it never gives a batch up by itself."""
+    sender = producer._sender.sender_task
+    if sender is not None:
+        sender.cancel()
+    await _within(producer.client.close())
+    await _cancel([sender])
+    producer._message_accumulator.fail_all(KafkaTimeoutError("given up"))
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    running = [task for task in tasks if task is not None and not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running, timeout=_ABANDON_TIMEOUT)
+
+
+async def _within(coroutine: Coroutine[Any, Any, object]) -> None:
+    with suppress(TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(_ABANDON_TIMEOUT):
+            await coroutine
+
+
+class _NoTraceback(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        return True
+
+
+_NO_TRACEBACK = _NoTraceback()
+_LOGGERS = ("client", "conn", "consumer.fetcher", "consumer.group_coordinator", "producer.sender")
+
+
+def quiet_logs() -> None:
+    """Keep aiokafka's log to warnings in single lines: what it prints with a traceback, the dispatcher raises itself."""
+    parent = logging.getLogger("aiokafka")
+    if parent.level == logging.NOTSET:
+        parent.setLevel(logging.WARNING)
+    for name in _LOGGERS:
+        logging.getLogger(f"aiokafka.{name}").addFilter(_NO_TRACEBACK)

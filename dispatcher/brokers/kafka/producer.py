@@ -1,0 +1,199 @@
+"""Producing, with an idempotent client that is replaced when it can't go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import aiokafka.errors as driver
+from aiokafka import AIOKafkaProducer
+
+from dispatcher.brokers.kafka.admin import Admin
+from dispatcher.brokers.kafka.diagnosis import find_reachable
+from dispatcher.brokers.kafka.errors import translate, translated
+from dispatcher.brokers.kafka.internals import abandon_producer
+from dispatcher.brokers.kafka.settings import KafkaSettings
+from dispatcher.core.record import Outgoing
+from dispatcher.errors import BrokerError, BrokerUnavailable, StreamNotFound
+
+__all__ = ["KafkaProducer"]
+
+_MAX_REQUEST = 90 * 1024 * 1024
+"""Bytes; the topic's own limit decides below it. A broker hangs up past its ``socket.request.max.bytes`` of 100 MiB."""
+
+_BATCH = 64 * 1024
+
+_ALONE = 1
+"""A batch size that puts each record into a batch of its own."""
+
+_SEQUENCE_LOST = (
+    driver.OutOfOrderSequenceNumber,
+    driver.UnknownProducerId,
+    driver.ProducerFenced,
+    driver.ProducerClosed,
+)
+"""Nothing is wrong with the record: an earlier one was refused, and this client can't go on from there."""
+
+
+class _Null(bytes):
+    """A null value on its way through aiokafka, which refuses a record whose key and value are both None."""
+
+
+_NULL = _Null()
+
+
+def _serialize(value: bytes) -> bytes | None:
+    return None if value is _NULL else value
+
+
+class KafkaProducer:
+    """An idempotent producer, acks=all.
+
+    aiokafka's own has two holes. A record that the broker refuses uses up a sequence number, so that every later one
+    to that partition is refused too, for ever; and a batch never times out. So a client that was refused, or that did
+    not get an answer in time, is replaced by a new one, while what else is under way with it ends there; and a record
+    that was refused for an earlier one's sake is sent again.
+    """
+
+    def __init__(self, settings: KafkaSettings, admin: Admin) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._clients: dict[int, AIOKafkaProducer] = {}
+        self._connecting = asyncio.Lock()
+        self._order: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._known: set[str] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._client(_BATCH)
+
+    async def send(self, record: Outgoing) -> tuple[int, int]:
+        what = f"produce to {record.topic}"
+        batch = _BATCH
+        client: AIOKafkaProducer | None = None
+        try:
+            async with asyncio.timeout(self._settings.delivery_timeout):
+                while True:
+                    client = await self._client(batch)
+                    try:
+                        return await self._deliver(client, record)
+                    except _SEQUENCE_LOST:
+                        self._retire(client)
+                    except driver.MessageSizeTooLargeError:
+                        self._retire(client)
+                        # The broker measures the batch: this record may only have had large neighbours.
+                        if batch == _ALONE or _size(record) >= _BATCH:
+                            raise
+                        batch = _ALONE
+        except (TimeoutError, driver.KafkaError) as error:
+            if client is not None:
+                self._retire(client)
+            await self._find(record.topic, ignore=BrokerUnavailable)
+            if isinstance(error, TimeoutError):
+                raise BrokerUnavailable(
+                    f"can't {what}: not acknowledged in {self._settings.delivery_timeout:g} s; it may have been written"
+                ) from error
+            raise translate(error, what) from error
+
+    async def _deliver(self, client: AIOKafkaProducer, record: Outgoing) -> tuple[int, int]:
+        # The lock keeps the order of calls where a call has to wait for metadata, or for room in a batch.
+        async with self._order[record.topic]:
+            if record.topic not in self._known:
+                await self._find(record.topic)
+            if record.partition is not None:
+                await self._find_partition(client, record.topic, record.partition)
+            acknowledged = await client.send(
+                record.topic,
+                _NULL if record.value is None else record.value,
+                record.key,
+                record.partition,
+                record.timestamp,
+                list(record.headers),
+            )
+        written = await acknowledged
+        return written.partition, written.offset
+
+    async def _find(self, topic: str, ignore: type[BrokerError] | tuple[()] = ()) -> None:
+        try:
+            if await self._admin.describe(topic) is None:
+                self._known.discard(topic)
+                raise StreamNotFound(f"there is no stream {topic}")
+        except ignore:
+            return
+        self._known.add(topic)
+
+    async def _find_partition(self, client: AIOKafkaProducer, topic: str, partition: int) -> None:
+        if partition not in await client.partitions_for(topic):
+            await client.client.force_metadata_update()
+            if partition not in await client.partitions_for(topic):
+                raise StreamNotFound(f"there is no partition {partition} of {topic}")
+
+    async def _client(self, batch: int) -> AIOKafkaProducer:
+        if (client := self._clients.get(batch)) is not None:
+            return client
+        async with self._connecting:
+            if self._closed:
+                raise BrokerUnavailable("the producer is closed")
+            if (client := self._clients.get(batch)) is None:
+                client = self._clients[batch] = await self._connect(batch)
+        return client
+
+    async def _connect(self, batch: int) -> AIOKafkaProducer:
+        client = AIOKafkaProducer(
+            bootstrap_servers=await find_reachable(self._settings),
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=batch,
+            max_request_size=_MAX_REQUEST,
+            compression_type=self._settings.compression,
+            value_serializer=_serialize,
+            metadata_max_age_ms=30_000,
+            **self._settings.connection_options(),
+        )
+        try:
+            with translated("start a producer"):
+                async with asyncio.timeout(self._settings.request_timeout):
+                    await client.start()
+        except BaseException:
+            await _stop(client, self._settings.request_timeout)
+            raise
+        return client
+
+    def _retire(self, client: AIOKafkaProducer) -> None:
+        for batch, current in list(self._clients.items()):
+            if current is client:
+                del self._clients[batch]
+                # Sends that others wait for may still succeed, for as long as they wait.
+                task = asyncio.create_task(_stop(client, self._settings.delivery_timeout))
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+
+    async def close(self) -> None:
+        self._closed = True
+        async with self._connecting:
+            for client in list(self._clients.values()):
+                self._retire(client)
+        if self._retiring:
+            _, unfinished = await asyncio.wait(self._retiring, timeout=self._settings.request_timeout)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+
+
+async def _stop(client: AIOKafkaProducer, timeout: float) -> None:
+    try:
+        async with asyncio.timeout(timeout):
+            await client.stop()
+    except asyncio.CancelledError:
+        await abandon_producer(client)
+        raise
+    except (TimeoutError, driver.KafkaError, OSError):
+        await abandon_producer(client)
+
+
+def _size(record: Outgoing) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
