@@ -1,8 +1,7 @@
 """Import a folder, a file, a module or one function of it, and collect the bindings.
 
-The user's project need not be installed: what the imports need is put on ``sys.path``, once. A file in a
-folder is imported by the name that it has in its project, ``functions.check_limit``, however it was named,
-so that a manifest can hold ``"module:attr"``.
+The user's project need not be installed: the folder above a folder of functions goes on ``sys.path``, once, so
+that its files import as ``functions.check_limit`` and a manifest can hold ``"module:attr"``.
 """
 
 from __future__ import annotations
@@ -72,6 +71,8 @@ def _of_target(target: str, root: Path) -> list[Binding]:
     path = root / place
     if path.exists() or place.endswith(".py") or "/" in place or os.sep in place:
         import_root, names = _modules_at(path, root)
+        if path.resolve().is_relative_to(root):
+            _put_on_path(root)
         _put_on_path(import_root)
         modules = [_import(name, import_root, path) for name in names]
     else:
@@ -236,6 +237,11 @@ def _check_names(bindings: Iterable[Binding]) -> None:
     by_name: dict[str, Binding] = {}
     for binding in bindings:
         other = by_name.setdefault(binding.name, binding)
+        if other is not binding and place_of(other.function) == place_of(binding.function):
+            raise DuplicateName(
+                f"{place_of(binding.function)} is imported under two names, {other.function.__module__!r} and"
+                f" {binding.function.__module__!r}: name its folder one way, in the targets and in imports"
+            )
         if other is not binding:
             raise DuplicateName(
                 f"two functions are named {binding.name!r}, so they would share a consumer group:"
