@@ -125,6 +125,20 @@ def test_a_member_that_does_not_give_up_is_put_out_at_the_deadline(db: sqlite3.C
         slow.commit(8)
 
 
+def test_a_commit_signed_with_an_old_generation_is_refused(db: sqlite3.Connection) -> None:
+    """Being a member is not enough: after a new assignment a commit made for the old one is refused."""
+    first = Client(db, 0.0)
+    first.step(0.0)
+    old, log = first.generation, min(first.logs)
+    second = Client(db, 0.0)
+    first.step(0.0)
+    first.step(0.0)
+    second.step(0.0)
+    assert first.generation == second.generation == old + 1
+    with pytest.raises(CommitRefused, match="generation"):
+        groups.commit(db, "g", first.id, old, {log: Committed(1, "")})
+
+
 def test_members_from_before_a_reboot_are_dead(db: sqlite3.Connection) -> None:
     """The clock begins anew with the machine: a heartbeat that lies in the future is a dead member's."""
     before = Client(db, 1_000_000.0)

@@ -104,6 +104,10 @@ async def test_records_sent_one_by_one_share_batches(tmp_path: Path) -> None:
     assert [int(record.value or b"") for record in records] == list(range(300))
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT count(*), sum(records) FROM batches").fetchone() == (6, 300)
+    # What retention.bytes counts with.
+    assert connection.execute("SELECT max(b.end_bytes), sum(size), l.end_bytes FROM batches b, logs l").fetchone() == (
+        (96_000,) * 3
+    )
     connection.close()
 
 
