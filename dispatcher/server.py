@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ from dispatcher.telemetry.summary import Summary
 
 __all__ = ["Runnable", "Server"]
 
-log = logging.getLogger("dispatch.server")
+log = logging.getLogger("dispatcher.server")
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -43,15 +44,15 @@ class Runnable(Protocol):
 class Server:
     """Runs workers side by side; one that fails is logged, and the others go on.
 
-    The first SIGINT or SIGTERM asks each worker to drain. The second cancels them, and gives the signals back
-    to who had them before, so that a third ends a process whose event loop is blocked.
+    The first SIGINT or SIGTERM asks each worker to drain, the second cancels them. A third ends the process where it
+    is: a function that blocks the event loop lets nothing else do so.
 
     Args:
         workers: one a function.
         grace: seconds that cancelled workers get to close what they hold.
     """
 
-    def __init__(self, workers: Sequence[Runnable], *, grace: float = 5.0) -> None:
+    def __init__(self, workers: Sequence[Runnable], *, grace: float = 2.0) -> None:
         self._workers = workers
         self._grace = grace
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,25 +114,25 @@ class Server:
             yield
             return
         before = {number: signal.getsignal(number) for number in _SIGNALS}
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        signals: list[int] = []
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
-            if self._signal is None:
+            signals.append(number)
+            if len(signals) == 1:
                 self._signal = number
                 loop.call_soon_threadsafe(self._drain, number)
-            else:
-                restore()
+            elif len(signals) == 2:
                 loop.call_soon_threadsafe(self._force)
+            else:
+                os._exit(128 + number)
 
         for number in _SIGNALS:
             signal.signal(number, on_signal)
         try:
             yield
         finally:
-            restore()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _drain(self, number: int) -> None:
         log.info("%s: finishing what is in flight; once more to stop at once", signal.Signals(number).name)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "Watched", "can_animate"]
 
-log = logging.getLogger("dispatch.report")
+log = logging.getLogger("dispatcher.report")
 
 _WINDOW: Final = 5.0
 _COLOURS: Final = {"running": "green", "paused": "yellow", "joining": "cyan", "draining": "yellow", "stopped": "dim"}

@@ -112,7 +112,8 @@ def render(summary: Summary, *, dead_letters: Mapping[str, Sequence[str]], comma
     lines.append(f"ran for {ran}" + (", cut short" if summary.forced else ""))
     for statistics in summary.functions:
         if statistics.dead_lettered:
-            lines.append(f"{number(statistics.dead_lettered)} dead letters of {printable(statistics.function)}:")
+            letters = "dead letter" if statistics.dead_lettered == 1 else "dead letters"
+            lines.append(f"{number(statistics.dead_lettered)} {letters} of {printable(statistics.function)}:")
             lines += [f"  {command.replace('STREAM', topic)}" for topic in dead_letters.get(statistics.function, ())]
         if statistics.skipped:
             lines.append(

@@ -1,0 +1,114 @@
+"""``dispatch check``: what would go wrong, before it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from dispatcher.cli.options import (
+    app_argument,
+    app_name,
+    app_option,
+    broker_option,
+    embedded_path,
+    json_option,
+    only_option,
+    open_broker,
+    run_async,
+)
+from dispatcher.cli.output import colours, print_json, talk
+from dispatcher.telemetry.text import printable
+
+if TYPE_CHECKING:
+    from bindings.binding import Binding
+    from dispatcher.cli.findings import Finding
+
+__all__ = ["check"]
+
+_COLOURS = {"error": "red", "warning": "yellow"}
+
+
+@click.command()
+@app_argument
+@broker_option
+@app_option
+@only_option
+@click.option("--offline", is_flag=True, help="Ask no broker: for CI.")
+@json_option
+def check(
+    app: tuple[str, ...], broker: str, name: str | None, only: tuple[str, ...], offline: bool, as_json: bool
+) -> None:
+    """Check imports, signatures, filters, policies, the broker and its streams; say how to mend each finding.
+
+    Exits 1 when there are errors; warnings alone are 0.
+    """
+    from dispatcher.cli.findings import of_bindings
+
+    app_name(app, name)
+    bindings, findings = _collect(app, only)
+    findings += of_bindings(bindings)
+    if not offline and bindings:
+        findings += _of_broker(bindings, broker)
+    findings.sort(key=lambda finding: finding.severity != "error")
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            _print(finding)
+    errors = sum(finding.severity == "error" for finding in findings)
+    warnings = len(findings) - errors
+    functions = f"{len(bindings)} function{'s' * (len(bindings) != 1)}"
+    talk(f"{functions}, {errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
+    raise SystemExit(1 if errors else 0)
+
+
+def _collect(targets: tuple[str, ...], only: tuple[str, ...]) -> tuple[list[Binding], list[Finding]]:
+    """Each target on its own, so that one that does not import hides nothing in the others."""
+    from bindings.errors import BindingError
+    from dispatcher.cli.findings import Finding
+    from dispatcher.cli.options import discovered
+
+    bindings: dict[int, Binding] = {}
+    findings: list[Finding] = []
+    for target in targets or (".",):
+        try:
+            bindings |= {id(binding): binding for binding in discovered((target,))}
+        except BindingError as error:
+            findings.append(Finding("error", target, str(error), "mend what it names, and check again"))
+    found = list(bindings.values())
+    names = {binding.name for binding in found}
+    if not findings and (unknown := [name for name in only if name not in names]):
+        raise click.UsageError(f"--only {unknown[0]}: there is no such function; there are: {', '.join(sorted(names))}")
+    return [binding for binding in found if not only or binding.name in only], findings
+
+
+def _of_broker(bindings: list[Binding], url: str) -> list[Finding]:
+    from dispatcher.cli.findings import Finding, of_streams
+    from dispatcher.errors import BrokerError
+
+    path = embedded_path(url)
+    if path is not None and not path.exists():
+        # A check makes nothing: the log is made by the first send.
+        return of_streams(bindings, set(), url)
+
+    async def work() -> set[str]:
+        async with open_broker(url) as opened:
+            return {info.name for info in await opened.list_streams()}
+
+    try:
+        there = run_async(work())
+    except BrokerError as error:
+        return [
+            Finding("error", url, str(error), "start the broker, or name another with --broker; --offline asks none")
+        ]
+    return of_streams(bindings, there, url)
+
+
+def _print(finding: Finding) -> None:
+    head = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
+    first, *rest = (printable(line) for line in finding.message.split("\n"))
+    click.echo(f"{head} {printable(finding.where)}: {first}", color=colours())
+    for line in rest:
+        click.echo(f"    {line}")
+    click.echo(f"    mend: {printable(finding.mend)}")

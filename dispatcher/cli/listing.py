@@ -1,0 +1,86 @@
+"""``dispatch list``: the bindings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from dispatcher.cli.options import app_argument, app_name, app_option, discovered, json_option
+from dispatcher.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from bindings.binding import Binding
+
+__all__ = ["list_bindings"]
+
+
+@click.command("list")
+@app_argument
+@app_option
+@json_option
+def list_bindings(app: tuple[str, ...], name: str | None, as_json: bool) -> None:
+    """Show the functions and how their events are delivered.
+
+    APP is a folder, a file, a module or module:function; this folder when none is named.
+    """
+    found = discovered(app)
+    group = app_name(app, name)
+    if as_json:
+        print_json([_as_json(binding, group) for binding in found])
+        return
+    header = ("FUNCTION", "STREAMS", "GROUP", "ORDER", "BATCH", "RETRY", "TARGET", "EMITS")
+    print_table(header, [_row(binding, group) for binding in found])
+
+
+def _row(binding: Binding, app: str) -> tuple[str, ...]:
+    batch, retry = binding.batch, binding.retry
+    size = f"{batch.max_events} or {batch.max_wait:g} s" if batch.max_events > 1 else "1"
+    return (
+        binding.name,
+        ",".join(binding.streams),
+        f"{app}.{binding.name}",
+        binding.order,
+        size + (" by key" if batch.group_by else ""),
+        f"{retry.max_attempts} attempts, then {retry.then.replace('_', ' ')}",
+        "local",
+        binding.emits or "-",
+    )
+
+
+def _as_json(binding: Binding, app: str) -> dict[str, Any]:
+    batch, retry = binding.batch, binding.retry
+    return {
+        "function": binding.name,
+        "module": binding.function.__module__,
+        "attribute": binding.function.__qualname__,
+        "takes": binding.signature.type_name,
+        "streams": list(binding.streams),
+        "group": f"{app}.{binding.name}",
+        "order": binding.order,
+        "batch": {
+            "max_events": batch.max_events,
+            "max_bytes": batch.max_bytes,
+            "max_wait": batch.max_wait,
+            "group_by": batch.group_by,
+        },
+        "retry": {
+            "max_attempts": retry.max_attempts,
+            "initial": retry.initial,
+            "multiplier": retry.multiplier,
+            "max_delay": retry.max_delay,
+            "jitter": retry.jitter,
+            "max_age": retry.max_age,
+            "retry_on": [kind.__name__ for kind in retry.retry_on],
+            "give_up_on": [kind.__name__ for kind in retry.give_up_on],
+            "then": retry.then,
+        },
+        "concurrency": binding.concurrency,
+        "timeout": binding.timeout,
+        "rate": binding.rate,
+        "where": binding.where,
+        "target": "local",
+        "emits": binding.emits,
+        "dead_letters": [binding.dead_letter_topic(stream) for stream in binding.streams],
+        "start": str(binding.start),
+    }

@@ -1,0 +1,134 @@
+"""``dispatch run``: deliver events to functions, until stopped or caught up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import rich_click as click
+
+from dispatcher.cli.options import (
+    app_argument,
+    app_name,
+    app_option,
+    broker_option,
+    discovered,
+    json_option,
+    only_option,
+    open_broker,
+    run_async,
+)
+from dispatcher.cli.output import command, print_json, stderr_console, talk
+from dispatcher.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from bindings.binding import Binding
+    from dispatcher.brokers.base import Broker
+    from dispatcher.config import Settings
+    from dispatcher.telemetry.summary import Summary
+
+__all__ = ["run"]
+
+log_level_option = click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+log_format_option = click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
+@click.command()
+@app_argument
+@broker_option
+@app_option
+@only_option
+@click.option(
+    "--until-caught-up",
+    is_flag=True,
+    help="End when all is settled that the streams held at the start; exit 1 when something became a dead letter.",
+)
+@log_level_option
+@log_format_option
+@json_option
+def run(
+    app: tuple[str, ...],
+    broker: str,
+    name: str | None,
+    only: tuple[str, ...],
+    until_caught_up: bool,
+    log_level: str,
+    log_format: Literal["text", "json"],
+    as_json: bool,
+) -> None:
+    """Deliver events to functions.
+
+    APP is a folder, a file, a module or module:function; this folder when none is named. Ctrl-C finishes what is in
+    flight, a second one stops at once. --json prints the summary to stdout.
+    """
+    from dispatcher.config import Settings
+    from dispatcher.telemetry.logs import configure
+
+    console = stderr_console()
+    configure(console, level=log_level, style=log_format)
+    settings = Settings(app=app_name(app, name), broker=broker)
+    bindings = discovered(app, only)
+    work = _work(bindings, settings, console, until_caught_up=until_caught_up, as_json=as_json)
+    summary = run_async(work)
+    raise SystemExit(summary.exit_code(until_caught_up=until_caught_up))
+
+
+async def _work(
+    bindings: Sequence[Binding], settings: Settings, console: Console, *, until_caught_up: bool, as_json: bool
+) -> Summary:
+    from dispatcher.server import Server
+    from dispatcher.telemetry.report import Report
+    from dispatcher.worker import Worker
+
+    async with open_broker(settings.broker) as broker:
+        await _require_streams(bindings, broker, settings.broker)
+        workers = [
+            Worker(binding, broker, app=settings.app, settings=settings, until_caught_up=until_caught_up)
+            for binding in bindings
+        ]
+        async with Report(workers, console, title=f"{settings.app} on {broker.url}"):
+            summary = await Server(workers).run()
+        _tell(summary, bindings, settings.broker, as_json=as_json)
+        if summary.forced:
+            # A function in a thread can't be cancelled, and the interpreter would wait for it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(summary.exit_code(until_caught_up=until_caught_up))
+    return summary
+
+
+async def _require_streams(bindings: Sequence[Binding], broker: Broker, url: str) -> None:
+    wanted: dict[str, list[str]] = {}
+    for binding in bindings:
+        for stream in binding.streams:
+            wanted.setdefault(stream, []).append(binding.name)
+    there = {info.name for info in await broker.list_streams()}
+    missing = [stream for stream in wanted if stream not in there]
+    if not missing:
+        return
+    lines = [f"these streams are not on {broker.url}:"]
+    lines += [f"  {stream}, for {', '.join(wanted[stream])}" for stream in missing]
+    lines += ["make them, or fill them:"]
+    for stream in missing:
+        lines.append(f"  {command('streams', 'create', stream, '--partitions', '4', broker=url)}")
+        lines.append(f"  {command('send', stream, 'FILE', broker=url)}")
+    raise ConfigurationError("\n".join(lines))
+
+
+def _tell(summary: Summary, bindings: Sequence[Binding], url: str, *, as_json: bool) -> None:
+    from dispatcher.telemetry.summary import render
+
+    if as_json:
+        print_json(summary.as_json())
+    topics = {
+        binding.name: sorted({binding.dead_letter_topic(stream) for stream in binding.streams}) for binding in bindings
+    }
+    look = command("streams", "tail", "STREAM", "--no-follow", broker=url)
+    talk("\n".join(["", *render(summary, dead_letters=topics, command=look)]))
