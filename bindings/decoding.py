@@ -156,7 +156,8 @@ def _adapter(annotation: Any) -> Any:
     except PydanticUndefinedAnnotation:
         raise
     except PydanticUserError as error:
-        raise Unsupported(f"{type_name(annotation)} can't be decoded to: {error.message}") from error
+        hint = " It comes with pydantic." if error.code == "typed-dict-version" else ""
+        raise Unsupported(f"{type_name(annotation)} can't be decoded to: {error.message}{hint}") from error
     return adapter.validator
 
 

@@ -193,7 +193,7 @@ def invoke(
         return asyncio.run(_run(delivery))
     try:
         return delivery.read(delivery.call())
-    except Exception as error:  # noqa: BLE001 - it is the result
+    except (Exception, SystemExit) as error:
         return delivery.read_error(error)
 
 
@@ -217,7 +217,7 @@ async def _run(delivery: _Delivery) -> Invocation:
     try:
         returned = delivery.call()
         return delivery.read(await returned if returned is not None else None)
-    except Exception as error:  # noqa: BLE001 - it is the result
+    except (Exception, SystemExit) as error:
         return delivery.read_error(error)
 
 
@@ -266,7 +266,7 @@ class _Delivery:
         results = results_of(returned) if self.binding.emits else []
         return self._settle(failures, returned, (*self.context.emitted, *results))
 
-    def read_error(self, error: Exception) -> Invocation:
+    def read_error(self, error: Exception | SystemExit) -> Invocation:
         """Read what the function raised."""
         if isinstance(error, BatchFailures) and self.binding.signature.batch:
             try:
@@ -293,7 +293,8 @@ def _outcome_of(error: BaseException | None, retry: Retry) -> EventOutcome:
         return EventOutcome(outcome="done")
     if isinstance(error, RetryAfter):
         return EventOutcome(outcome="retry", error=error, retry_after=error.seconds)
-    if isinstance(error, Reject) or not retry.worth_another(error):
+    # sys.exit() in a function is a failure of its own kind, and worth another attempt.
+    if isinstance(error, Reject) or (isinstance(error, Exception) and not retry.worth_another(error)):
         return EventOutcome(outcome="reject", error=error)
     return EventOutcome(outcome="failed", error=error)
 

@@ -1,5 +1,7 @@
 """Bytes become what the annotation says, or a ValueError: never another error, never a crash."""
 
+import sys
+import typing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -139,3 +141,11 @@ def test_other_types_are_refused(kind):
     """What pydantic could decode but a function is not to take is refused, with what it may take."""
     with pytest.raises(Unsupported):
         decoder_of(kind)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes both kinds from Python 3.12 on")
+def test_typed_dict_of_an_old_python_is_refused_with_the_mend():
+    """On Python 3.11 the message says which TypedDict to import."""
+    old = typing.TypedDict("old", {"n": int})
+    with pytest.raises(Unsupported, match=r"use `typing_extensions\.TypedDict`.*It comes with pydantic"):
+        decoder_of(old)

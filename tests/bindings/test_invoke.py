@@ -3,6 +3,7 @@
 # ruff: noqa: D103 - helpers
 
 import doctest
+import sys
 
 import pytest
 from event_types import Data, Model
@@ -66,6 +67,16 @@ def test_outcomes_are_read(value, outcome):
     assert result.error is not None
     assert result.emitted == ()
     assert result.retry_after == (3 if outcome == "retry" else None)
+
+
+def test_exit_in_a_function_is_a_failure():
+    """sys.exit() ends neither the dispatcher nor the test: it is a failed attempt."""
+
+    @on_stream("orders", retry=Retry(retry_on=OSError))
+    def leave(order: dict) -> None:
+        sys.exit(3)
+
+    assert invoke(leave, {}).outcome == "failed"
 
 
 def test_errors_that_the_policy_gives_up_on_are_rejected():
