@@ -193,7 +193,7 @@ def invoke(
         return asyncio.run(_run(delivery))
     try:
         return delivery.read(delivery.call())
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the result
         return delivery.read_error(error)
 
 
@@ -217,7 +217,7 @@ async def _run(delivery: _Delivery) -> Invocation:
     try:
         returned = delivery.call()
         return delivery.read(await returned if returned is not None else None)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the result
         return delivery.read_error(error)
 
 

@@ -146,6 +146,9 @@ def test_other_types_are_refused(kind):
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes both kinds from Python 3.12 on")
 def test_typed_dict_of_an_old_python_is_refused_with_the_mend():
     """On Python 3.11 the message says which TypedDict to import."""
-    old = typing.TypedDict("old", {"n": int})
+
+    class Old(typing.TypedDict):
+        n: int
+
     with pytest.raises(Unsupported, match=r"use `typing_extensions\.TypedDict`.*It comes with pydantic"):
-        decoder_of(old)
+        decoder_of(Old)
