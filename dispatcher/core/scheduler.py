@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from bindings import Binding
 from dispatcher.core.batching import ReadyQueue
+from dispatcher.core.counters import Counters
 from dispatcher.core.delivery import Delivery, Failure, FailureKind, State, record_size
 from dispatcher.core.flow import Breaker, Concurrency, RateLimit
 from dispatcher.core.lanes import fixed_lane, follow, succeed
@@ -18,7 +19,6 @@ from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition
 from dispatcher.core.retries import Reason, judge
 from dispatcher.core.settlement import DeadLettered, Settlement
-from dispatcher.telemetry.metrics import Counters
 
 __all__ = ["Scheduler"]
 

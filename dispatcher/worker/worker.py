@@ -13,6 +13,7 @@ from bindings import Binding
 from bindings.errors import InvalidOutcome
 from dispatcher.brokers.base import Broker, Consumer
 from dispatcher.config import Settings
+from dispatcher.core.counters import Counters
 from dispatcher.core.delivery import Delivery, Failure
 from dispatcher.core.record import Outgoing, TopicPartition
 from dispatcher.core.scheduler import Scheduler
@@ -28,7 +29,7 @@ from dispatcher.errors import (
 from dispatcher.invokers.base import Reply
 from dispatcher.invokers.failures import reply_to
 from dispatcher.invokers.local import LocalInvoker
-from dispatcher.telemetry.metrics import Counters, State, Statistics
+from dispatcher.telemetry.metrics import State, Statistics
 from dispatcher.telemetry.throttle import Throttle
 from dispatcher.worker.positions import beginnings
 from dispatcher.worker.producing import SettlementWriter
