@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from dispatcher.core.counters import Counters
-
-__all__ = ["Counters", "State", "Statistics"]
+__all__ = ["State", "Statistics"]
 
 State = Literal["joining", "running", "paused", "draining", "stopped"]
 

@@ -20,7 +20,7 @@ from bindings import Binding
 
 __all__ = ["LoopWatchdog"]
 
-logger = logging.getLogger("dispatcher.watchdog")
+logger = logging.getLogger("dispatcher.telemetry")
 
 
 class LoopWatchdog:
