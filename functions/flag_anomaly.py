@@ -41,7 +41,7 @@ async def flag_anomaly(order: EnrichedOrder, context: Context) -> Anomaly | None
     usual = order.usual_total
     if usual is None or order.orders_before < MIN_ORDERS_BEFORE or times < MIN_TIMES:
         return None
-    context.logger.info("order of %.1f times the usual total", times)
+    context.logger.debug("order of %.1f times the usual total", times)
     return Anomaly(
         household_id=order.household_id,
         order_id=order.order_id,
