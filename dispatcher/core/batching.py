@@ -79,10 +79,13 @@ class ReadyQueue:
         return batch
 
     def due_at(self) -> float | None:
-        """When the oldest head's batch closes by its wait; None when nothing is ready."""
+        """When the next batch closes: at once when one is full, else by its wait; None when nothing is ready."""
         if not self.heads:
             return None
-        return self.heads[0].since + self._batch.max_wait
+        head = self.heads[0]
+        if self._full or _batch_limit(head) > 0 or (not self._grouped and self._is_enough()):
+            return head.since
+        return head.since + self._batch.max_wait
 
     def _take_grouped(self, now: float) -> list[Delivery] | None:
         while self._full:

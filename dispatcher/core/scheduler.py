@@ -11,20 +11,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from bindings import Binding
 from dispatcher.core.batching import ReadyQueue
 from dispatcher.core.counters import Counters
-from dispatcher.core.delivery import Delivery, Failure, FailureKind, State, record_size
+from dispatcher.core.delivery import Delivery, Failure, FailureKind, Returned, State, record_size
 from dispatcher.core.flow import Breaker, Concurrency, RateLimit
 from dispatcher.core.lanes import fixed_lane, follow, succeed
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.core.retries import Reason, judge
-from dispatcher.core.settlement import DeadLettered, Settlement
+from dispatcher.core.retries import RETRY_AFTER_CAP, Reason, judge
+from dispatcher.core.settlement import DeadLettered, Moved, Settlement
 
 __all__ = ["Scheduler"]
 
 #: What is told of an event before it takes its place: True to keep it, False to leave it out, a failure to
-#: give it up unseen.
-Screen = Callable[[Record], "bool | Failure"]
+#: give it up unseen, or that it comes back from a retry topic.
+Screen = Callable[[Record], "bool | Failure | Returned"]
 
 
 class Scheduler:
@@ -161,7 +161,7 @@ class Scheduler:
         stop = records[-1].offset + 1
         refused: list[tuple[Delivery, Failure]] = []
         if screen is not None or tracker.restored or tracker.attempts or records[0].offset < tracker.end:
-            records = self._screen(owned, records, screen, refused)
+            records = self._screen(owned, records, screen, refused, now)
         self.counters.consumed += len(records)
         by_key, lane = self._by_key, self._fixed_lane
         pending, lanes, ready, queue = owned.pending, owned.lanes, self.ready, self._queue
@@ -187,6 +187,10 @@ class Scheduler:
             else:
                 delivery.state = State.READY
                 ready.append(delivery)
+        if refused:
+            # They came in before the others: bring all of these records into offset order.
+            for offset in sorted([record.offset for record in records] + [each.record.offset for each, _ in refused]):
+                pending[offset] = pending.pop(offset)
         owned.held_bytes += held
         tracker.advance(stop)
         if tracker.attempts:
@@ -199,6 +203,7 @@ class Scheduler:
         records: Sequence[Record],
         screen: Screen | None,
         refused: list[tuple[Delivery, Failure]],
+        now: float,
     ) -> list[Record]:
         tracker, kept = owned.offsets, []
         for record in records:
@@ -470,7 +475,9 @@ class Scheduler:
         if failure.kind is not FailureKind.FUNCTION or not failure.retryable:
             return 0.0
         # A failure of the whole batch is as likely an outage as a poison event: not at once.
-        return self._retry.delay(1, rng=self._rng) if failure.retry_after is None else failure.retry_after
+        if failure.retry_after is None:
+            return self._retry.delay(1, rng=self._rng)
+        return min(failure.retry_after, RETRY_AFTER_CAP)
 
     @staticmethod
     def _split(delivery: Delivery, half: int) -> None:
@@ -511,6 +518,8 @@ class Scheduler:
             return False
         if self._retry.then == "pause" and reason in (Reason.ATTEMPTS, Reason.EXPIRED, Reason.NOT_RETRYABLE):
             self.pause()
+            # Due at once when it is resumed; parked till then, so that an abandoned thread can hold it.
+            history.due = self._now
             return True
         if history.failure is None:
             msg = "an event is given up for a failure"
@@ -555,7 +564,7 @@ class Scheduler:
         """``head`` has come to lead its lane: it may run, or waits for its time."""
         if not head.partition.open:
             return
-        if head.history is not None and head.history.due > 0.0:
+        if head.history is not None and (head.history.due > 0.0 or head.history.held):
             self._park(head)
         else:
             self._make_ready(head, now)
