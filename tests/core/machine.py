@@ -1,0 +1,642 @@
+"""A state machine that drives a scheduler with whatever a day can bring, beside a small model of its promises.
+
+The model knows the log, what each ownership was told, and what was stored as a commit. It shares no code with
+the scheduler but the reading of commit metadata, which it compares with what it knows itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from bindings.policies import Batch, Retry
+from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from dispatcher.core.offsets import decode_metadata
+from dispatcher.core.partition import Partition
+from dispatcher.core.record import Committed, Record, TopicPartition
+from dispatcher.core.scheduler import Scheduler
+from dispatcher.core.settlement import Settlement
+
+from .support import P0, P1, WALL, Rec, failure, make_binding
+
+PARTITIONS = (P0, P1)
+KEEP, FILTER, BAD = b"keep", b"filter", b"bad"
+OUTCOMES = ("done", "done", "fail", "fail", "after", "final", "terminal", "not_delivered", "oversize")
+FAILURES = {
+    "fail": failure(),
+    "after": failure(retry_after=7.0),
+    "final": failure(retryable=False),
+    "terminal": failure(FailureKind.TERMINAL),
+    "not_delivered": failure(FailureKind.NOT_DELIVERED),
+    "oversize": failure(FailureKind.OVERSIZE),
+}
+
+
+def screen(record: Record) -> bool | Failure:
+    """Keeps, leaves out or refuses a record as its value says."""
+    if record.value == BAD:
+        return failure(FailureKind.TERMINAL)
+    return record.value != FILTER
+
+
+@dataclass(eq=False)
+class Ownership:
+    """What the model knows of one ownership of a partition."""
+
+    id: TopicPartition
+    partition: Partition
+    position: int
+    done: set[int]
+    attempts: dict[int, int]
+    end: int
+    open: bool = True
+    gone: bool = False
+    pending: dict[int, Rec] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    settling: set[int] = field(default_factory=set)
+    held: set[int] = field(default_factory=set)
+    not_before: dict[int, float] = field(default_factory=dict)
+    batch_limit: dict[int, int] = field(default_factory=dict)
+    #: Refused at the door: on their way to the dead letters without a lane.
+    refused: set[int] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class Running:
+    """One invocation in flight."""
+
+    batch: list[Delivery]
+    owners: list[Ownership]
+
+
+@dataclass(eq=False)
+class Unproduced:
+    """A settlement of which the records are on their way."""
+
+    settlement: Settlement
+    done: list[tuple[Ownership, int]]
+    dead: list[tuple[Ownership, int]]
+    dropped: list[tuple[Ownership, int]]
+
+
+@dataclass
+class Stored:
+    """A commit that the broker has, and what was true when it was made."""
+
+    commit: Committed = Committed(0)
+    done: frozenset[int] = frozenset()
+    attempts: dict[int, int] = field(default_factory=dict)
+
+
+class DeliveryMachine(RuleBasedStateMachine):
+    """Random events, outcomes, rebalances, crashes, commits and clock steps against the model."""
+
+    scheduler_class: ClassVar[type[Scheduler]] = Scheduler
+
+    @initialize(
+        order=st.sampled_from(["key", "key", "partition", "none"]),
+        batch=st.one_of(
+            st.none(),
+            st.builds(
+                Batch,
+                max_events=st.integers(1, 6),
+                max_wait=st.sampled_from([0.0, 2.0]),
+                max_bytes=st.sampled_from([14, 1000]),
+                group_by=st.sampled_from([None, None, "key"]),
+            ),
+        ),
+        retry=st.builds(
+            Retry,
+            max_attempts=st.integers(1, 3),
+            initial=st.sampled_from([0.0, 1.0]),
+            jitter=st.sampled_from(["full", "none"]),
+            then=st.sampled_from(["dead_letter", "dead_letter", "drop", "pause"]),
+        ),
+        concurrency=st.integers(1, 4),
+        rate=st.sampled_from([None, None, None, 2.0]),
+        metadata_limit=st.sampled_from([4096, 4096, 4096, 20]),
+        seed=st.integers(0, 9),
+    )
+    def begin(self, order: Any, batch: Any, retry: Any, concurrency: int, rate: Any, metadata_limit: int, seed: int):
+        self.binding = make_binding(
+            batch_function=batch is not None,
+            order=order,
+            batch=batch or Batch(),
+            retry=retry,
+            concurrency=concurrency,
+            rate=rate,
+        )
+        self.retry: Retry = retry
+        self.order = order
+        self.metadata_limit = metadata_limit
+        self.rng = random.Random(seed)
+        self.now = 100.0
+        self.log: dict[TopicPartition, list[Rec]] = {id_: [] for id_ in PARTITIONS}
+        self.fates: dict[tuple[TopicPartition, int], str] = {}
+        self.stored = {id_: Stored() for id_ in PARTITIONS}
+        self.boot()
+
+    def boot(self) -> None:
+        """A new process, which owns all partitions."""
+        self.scheduler = self.scheduler_class(
+            self.binding, now=self.now, rng=self.rng, metadata_limit=self.metadata_limit
+        )
+        self.owned: dict[TopicPartition, Ownership] = {}
+        self.in_flight: list[Running] = []
+        self.unproduced: list[Unproduced] = []
+        self.abandoned: list[Running] = []
+        self.counts = {"done": 0, "dead_lettered": 0, "dropped": 0, "filtered": 0, "late": 0}
+        self.paused = False
+        for id_ in PARTITIONS:
+            self.own(id_)
+
+    def own(self, id_: TopicPartition) -> None:
+        """Begin an ownership from what is stored."""
+        if (old := self.owned.get(id_)) is not None:
+            old.gone, old.open = True, False
+        stored = self.stored[id_]
+        offsets = decode_metadata(stored.commit.offset, stored.commit.metadata)
+        known = {
+            record.offset
+            for record in self.log[id_]
+            if record.offset < stored.commit.offset
+            or any(start <= record.offset < stop for start, stop in offsets.done)
+        }
+        partition = self.scheduler.assign(id_, stored.commit.offset, offsets)
+        self.owned[id_] = Ownership(
+            id_, partition, stored.commit.offset, known, dict(offsets.attempts), stored.commit.offset
+        )
+
+    # -- the world
+
+    @rule(
+        id_=st.sampled_from(PARTITIONS),
+        events=st.lists(
+            st.tuples(
+                st.sampled_from([None, b"", b"a", b"a", b"b"]),
+                st.sampled_from([KEEP, KEEP, KEEP, KEEP, KEEP, KEEP, FILTER, BAD]),
+                st.sampled_from([0, 0, 0, 1, 3]),
+            ),
+            min_size=1,
+            max_size=8,
+        ),
+    )
+    def produce(self, id_: TopicPartition, events: list[tuple[bytes | None, bytes, int]]) -> None:
+        """Events come into the log, some with a gap before them."""
+        log = self.log[id_]
+        for key, value, gap in events:
+            offset = (log[-1].offset + 1 if log else 0) + gap
+            log.append(Rec(id_.topic, id_.partition, offset, WALL, key, value))
+
+    @rule(id_=st.sampled_from(PARTITIONS), most=st.integers(1, 10), rewind=st.sampled_from([0, 0, 0, 2]))
+    def poll(self, id_: TopicPartition, most: int, rewind: int = 0) -> None:
+        """The broker hands over the next records, sometimes ones that were handed over before."""
+        own = self.owned.get(id_)
+        if own is None:
+            assert self.scheduler.admit(id_, self.log[id_][:most], now=self.now, screen=screen) == []
+            return
+        start = max(own.position, own.end - rewind)
+        records = [record for record in self.log[id_] if record.offset >= start][:most]
+        refused = self.scheduler.admit(id_, records, now=self.now, screen=screen)
+        if not records or not own.open:
+            assert refused == []
+            return
+        expected = []
+        for record in records:
+            offset = record.offset
+            if offset < own.end or offset in own.done:
+                continue
+            if record.value == FILTER:
+                own.done.add(offset)
+                self.finish(own, offset, "filtered")
+                continue
+            own.pending[offset] = record
+            used_up = own.attempts.get(offset, 0) >= self.retry.max_attempts and self.retry.then != "pause"
+            if record.value == BAD or used_up:
+                expected.append(offset)
+                own.settling.add(offset)
+                own.refused.add(offset)
+        own.end = max(own.end, records[-1].offset + 1)
+        assert [delivery.record.offset for delivery, _ in refused] == expected
+        for delivery, why in refused:
+            settlement = self.scheduler.give_up(delivery, why, wall_ms=WALL)
+            event = (own, delivery.record.offset)
+            if self.retry.then == "drop":
+                assert settlement is None
+                self.complete(*event, "dropped")
+            else:
+                assert settlement is not None
+                assert [letter.delivery for letter in settlement.dead] == [delivery]
+                self.unproduced.append(Unproduced(settlement, [], [event], []))
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 60.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+        self.scheduler.tick(self.now)
+
+    # -- starting
+
+    @rule(most=st.integers(1, 5))
+    def start(self, most: int) -> None:
+        """What may start does."""
+        for _ in range(most):
+            if not self.start_one():
+                return
+
+    def start_one(self) -> bool:
+        if self.binding.signature.batch:
+            batch = self.scheduler.take_batch(self.now)
+        else:
+            delivery = self.scheduler.take(self.now)
+            batch = None if delivery is None else [delivery]
+        if batch is None:
+            return False
+        assert not self.paused, "something started while paused"
+        assert batch, "an empty batch started"
+        owners = [self.owner(delivery) for delivery in batch]
+        self.check_batch(batch, owners)
+        for place, (delivery, own) in enumerate(zip(batch, owners, strict=True)):
+            before = {each.record.offset for each in batch[:place] if each.partition is own.partition}
+            self.check_start(delivery, own, before)
+            own.running.add(delivery.record.offset)
+            own.not_before.pop(delivery.record.offset, None)
+        self.in_flight.append(Running(batch, owners))
+        assert len(self.in_flight) + len(self.abandoned) <= self.scheduler.limit <= self.binding.concurrency
+        return True
+
+    def owner(self, delivery: Delivery) -> Ownership:
+        own = self.owned.get(TopicPartition(delivery.record.topic, delivery.record.partition))
+        assert own is not None, "an event of a partition that is not owned started"
+        assert own.partition is delivery.partition, "an event of an earlier ownership started"
+        assert own.open, "an event of a revoked partition started"
+        return own
+
+    def check_batch(self, batch: list[Delivery], owners: list[Ownership]) -> None:
+        policy = self.binding.batch
+        assert len(batch) <= policy.max_events
+        size = sum(len(delivery.record.value or b"") + len(delivery.record.key or b"") for delivery in batch)
+        assert len(batch) == 1 or size <= policy.max_bytes
+        for delivery, own in zip(batch, owners, strict=True):
+            assert len(batch) <= own.batch_limit.get(delivery.record.offset, len(batch)), "a half was not halved"
+        if self.order == "partition" or policy.group_by == "key":
+            lanes = {(own.id, self.lane(delivery.record)) for delivery, own in zip(batch, owners, strict=True)}
+            assert len(lanes) == 1, "a batch holds two lanes"
+            assert len(batch) == 1 or self.lane(batch[0].record) is not None
+
+    def check_start(self, delivery: Delivery, own: Ownership, before: set[int]) -> None:
+        offset = delivery.record.offset
+        assert offset in own.pending, "an event that is done started"
+        assert offset not in own.running, "an event started twice"
+        assert offset not in own.settling
+        assert offset not in own.held, "an event started while an abandoned thread works on it"
+        assert self.now >= own.not_before.get(offset, 0.0), "an event started before its time"
+        attempts = own.attempts.get(offset, 0)
+        assert delivery.attempts == attempts
+        assert attempts < self.retry.max_attempts or self.retry.then == "pause", "one attempt too many"
+        if (lane := self.lane(delivery.record)) is None:
+            return
+        for other, record in own.pending.items():
+            if self.lane(record) != lane or other in own.refused:
+                continue
+            if other < offset:
+                assert other in before, f"{offset} started before {other}, which is ahead of it in its lane"
+            elif other > offset:
+                assert other not in own.running | own.settling, f"{offset} started after {other}"
+
+    def lane(self, record: Record) -> bytes | None:
+        if self.order == "none":
+            return None
+        return b"" if self.order == "partition" else record.key
+
+    # -- settling
+
+    @precondition(lambda self: self.in_flight)
+    @rule(
+        index=st.integers(0, 3),
+        outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=6, max_size=6),
+        rest=st.sampled_from([None, None, *FAILURES]),
+        results=st.booleans(),
+        abandon=st.sampled_from(["no", "no", "before", "after"]),
+    )
+    def end(self, index: int, outcomes: list[str], rest: str | None, results: bool, abandon: str) -> None:
+        """An invocation ends in one of the many ways there are."""
+        running = self.in_flight.pop(index % len(self.in_flight))
+        named = {
+            place: FAILURES[outcome]
+            for place, outcome in enumerate(outcomes[: len(running.batch)])
+            if outcome != "done"
+        }
+        self.settle(running, named, FAILURES.get(rest or ""), results, abandon)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(index=st.integers(0, 3), outcome=st.sampled_from(OUTCOMES))
+    def end_as_one(self, index: int, outcome: str) -> None:
+        """All events of an invocation come to the same."""
+        self.settle(self.in_flight.pop(index % len(self.in_flight)), {}, FAILURES.get(outcome))
+
+    def settle(
+        self,
+        running: Running,
+        named: dict[int, Failure],
+        rest: Failure | None = None,
+        results: bool = False,
+        abandon: str = "no",
+    ) -> None:
+        live = [
+            (place, own, delivery.record.offset)
+            for place, (own, delivery) in enumerate(zip(running.owners, running.batch, strict=True))
+            if not own.gone
+        ]
+        self.counts["late"] += len(running.batch) - len(live)
+        for _, own, offset in live:
+            own.running.discard(offset)
+        if not named and rest is None and not results and not self.binding.signature.batch:
+            self.scheduler.done(running.batch[0])
+            for _, own, offset in live:
+                self.complete(own, offset, "done")
+            return
+        done, dead, dropped = self.judge(live, named, rest, len(running.batch) - len(named))
+        if abandon == "before":
+            self.abandon(running)
+        settlement = self.scheduler.settle(
+            running.batch,
+            rest if rest is not None and not named else named,
+            rest=rest,
+            now=self.now,
+            wall_ms=WALL + int(self.now * 1000),
+            has_results=results,
+        )
+        if abandon == "after":
+            self.abandon(running)
+        if dead or (results and done):
+            assert settlement is not None, "nothing was given out to be produced"
+            assert {self.place(delivery) for delivery in settlement.done} == {(own.id, at) for own, at in done}
+            assert {self.place(each.delivery) for each in settlement.dead} == {(own.id, at) for own, at in dead}
+            assert {self.place(delivery) for delivery in settlement.dropped} == {(own.id, at) for own, at in dropped}
+            for own, offset in (*done, *dead, *dropped):
+                own.settling.add(offset)
+            self.unproduced.append(Unproduced(settlement, done, dead, dropped))
+            return
+        assert settlement is None
+        for own, offset in done:
+            self.complete(own, offset, "done")
+        for own, offset in dropped:
+            self.complete(own, offset, "dropped")
+
+    @staticmethod
+    def place(delivery: Delivery) -> tuple[TopicPartition, int]:
+        return TopicPartition(delivery.record.topic, delivery.record.partition), delivery.record.offset
+
+    def abandon(self, running: Running) -> None:
+        """The function's thread goes on after its time."""
+        self.abandoned.append(running)
+        self.scheduler.hold(running.batch)
+        for own, delivery in zip(running.owners, running.batch, strict=True):
+            own.held.add(delivery.record.offset)
+
+    def judge(
+        self, live: list[tuple[int, Ownership, int]], named: dict[int, Failure], rest: Failure | None, unnamed: int
+    ) -> tuple[list, list, list]:
+        """What must become of each event of a batch."""
+        done, dead, dropped = [], [], []
+        stopped: set[tuple[TopicPartition, bytes]] = set()
+        splits = rest is not None and rest.kind is not FailureKind.NOT_DELIVERED and unnamed > 1
+        for place, own, offset in live:
+            half = (unnamed + 1) // 2 if splits and place not in named else None
+            if half is not None:
+                own.batch_limit[offset] = min(half, own.batch_limit.get(offset, half))
+            lane = self.lane(own.pending[offset])
+            if lane is not None and (own.id, lane) in stopped:
+                continue
+            failed = named.get(place, rest)
+            if failed is None:
+                done.append((own, offset))
+                continue
+            if half is None:
+                exhausted, pausable = self.count(own, offset, failed)
+                if exhausted and self.retry.then == "drop":
+                    dropped.append((own, offset))
+                    continue
+                if exhausted and not (pausable and self.retry.then == "pause"):
+                    dead.append((own, offset))
+                    continue
+                if exhausted:
+                    self.paused = True
+            elif failed is FAILURES["after"]:
+                own.not_before[offset] = self.now + 7.0
+            elif failed is FAILURES["fail"] and self.retry.jitter == "none":
+                own.not_before[offset] = self.now + self.retry.initial
+            if lane is not None:
+                stopped.add((own.id, lane))
+        return done, dead, dropped
+
+    def count(self, own: Ownership, offset: int, failed: Failure) -> tuple[bool, bool]:
+        """Count the attempt; whether it was the last one, and whether an operator may be asked about it."""
+        if failed.kind is FailureKind.NOT_DELIVERED:
+            own.not_before[offset] = self.now + 1.0
+            return False, False
+        if failed.kind is FailureKind.OVERSIZE:
+            return True, False
+        own.attempts[offset] = own.attempts.get(offset, 0) + 1
+        if failed.kind is FailureKind.TERMINAL:
+            return True, False
+        if not failed.retryable or own.attempts[offset] >= self.retry.max_attempts:
+            return True, True
+        if failed.retry_after is not None:
+            own.not_before[offset] = self.now + failed.retry_after
+        elif self.retry.jitter == "none":
+            own.not_before[offset] = self.now + self.retry.initial * 2 ** (own.attempts[offset] - 1)
+        return False, False
+
+    def complete(self, own: Ownership, offset: int, fate: str) -> None:
+        own.settling.discard(offset)
+        if own.gone:
+            self.counts["late"] += 1
+            return
+        del own.pending[offset]
+        own.attempts.pop(offset, None)
+        own.done.add(offset)
+        self.finish(own, offset, fate)
+
+    def finish(self, own: Ownership, offset: int, fate: str) -> None:
+        self.counts[fate] += 1
+        self.fates[own.id, offset] = fate
+
+    @precondition(lambda self: self.unproduced)
+    @rule(index=st.integers(0, 3))
+    def acknowledge(self, index: int) -> None:
+        """The broker has the records of a settlement."""
+        letter = self.unproduced.pop(index % len(self.unproduced))
+        self.scheduler.produced(letter.settlement)
+        for fate, events in (("done", letter.done), ("dead_lettered", letter.dead), ("dropped", letter.dropped)):
+            for own, offset in events:
+                self.complete(own, offset, fate)
+
+    @precondition(lambda self: self.abandoned)
+    @rule(index=st.integers(0, 3))
+    def thread_ends(self, index: int) -> None:
+        """A thread that was given up ends after all."""
+        running = self.abandoned.pop(index % len(self.abandoned))
+        self.scheduler.release(running.batch, self.now)
+        for own, delivery in zip(running.owners, running.batch, strict=True):
+            own.held.discard(delivery.record.offset)
+
+    @rule(pause=st.booleans())
+    def operate(self, pause: bool) -> None:
+        """An operator pauses and resumes."""
+        self.paused = pause
+        if pause:
+            self.scheduler.pause()
+        else:
+            self.scheduler.resume()
+
+    # -- rebalances, crashes, commits
+
+    @rule(id_=st.sampled_from(PARTITIONS))
+    def revoke(self, id_: TopicPartition) -> None:
+        """A partition is about to go; what runs may still finish."""
+        self.scheduler.revoke([id_])
+        if id_ in self.owned:
+            self.owned[id_].open = False
+
+    @rule(id_=st.sampled_from(PARTITIONS))
+    def drop(self, id_: TopicPartition) -> None:
+        """A partition has gone, drained or not."""
+        self.scheduler.drop([id_])
+        if (own := self.owned.pop(id_, None)) is not None:
+            own.gone, own.open = True, False
+
+    @rule(id_=st.sampled_from(PARTITIONS))
+    def assign(self, id_: TopicPartition) -> None:
+        """A partition comes (again), from its stored commit."""
+        self.own(id_)
+
+    @rule()
+    def crash(self) -> None:
+        """The process dies; another one begins with what is stored."""
+        self.boot()
+
+    @rule(fate=st.sampled_from(["stored", "stored", "stored", "lost", "answer lost"]))
+    def commit(self, fate: str) -> None:
+        """A commit, of which the request or the answer may be lost."""
+        due = self.scheduler.due_commits()
+        for id_, commit in due.items():
+            self.check_commit(self.owned[id_], commit)
+        if fate == "lost":
+            return
+        for id_, commit in due.items():
+            own = self.owned[id_]
+            self.stored[id_] = Stored(commit, frozenset(own.done), dict(own.attempts))
+        if fate == "stored":
+            self.scheduler.committed(due)
+            for id_, own in self.owned.items():
+                # What is not due any more is what the broker has.
+                known = own.done if self.metadata_limit == 4096 else self.stored[id_].done
+                assert self.stored[id_].done == known, "a commit that is due was not given out"
+
+    def check_commit(self, own: Ownership, commit: Committed) -> None:
+        log_end = self.log[own.id][-1].offset + 1 if self.log[own.id] else 0
+        received = {record.offset for record in self.log[own.id] if record.offset < own.end}
+        assert commit.offset <= log_end or commit.offset == own.position
+        for record in self.log[own.id]:
+            assert record.offset >= commit.offset or record.offset in own.done, f"{record.offset} is not done"
+        assert commit.offset == min(own.pending, default=own.end), "what is done is not committed"
+        assert len(commit.metadata) <= self.metadata_limit
+        offsets = decode_metadata(commit.offset, commit.metadata)
+        claimed = set()
+        for start, stop in offsets.done:
+            assert commit.offset <= start < stop <= log_end
+            claimed.update(range(start, stop))
+        claimed &= {record.offset for record in self.log[own.id]}
+        assert claimed <= own.done, f"{claimed - own.done} are said to be done, and are not"
+        used = {offset: count for offset, count in own.attempts.items() if offset in own.pending or offset >= own.end}
+        if self.metadata_limit == 4096:
+            assert claimed == {offset for offset in own.done if offset >= commit.offset}, "what is done is forgotten"
+            assert offsets.attempts == used
+        else:
+            assert offsets.attempts.items() <= used.items()
+        assert received == {offset for offset in own.done if offset < own.end} | set(own.pending)
+
+    # -- never asleep while there is work
+
+    @precondition(lambda self: not self.in_flight and not self.unproduced and not self.abandoned)
+    @rule()
+    def sleep_until_work(self) -> None:
+        """When nothing runs and something is pending, it starts when wakes_at says, and not later than it could."""
+        if self.paused or not any(own.pending for own in self.owned.values() if own.open):
+            return
+        for _ in range(20):
+            at = self.scheduler.wakes_at(self.now)
+            assert at is not None, "nothing would ever start again"
+            if at > self.now:
+                for moment in (self.now, (self.now + at) / 2):
+                    ahead = copy.deepcopy(self.scheduler)
+                    ahead.tick(moment)
+                    batch = ahead.take_batch(moment) if self.binding.signature.batch else ahead.take(moment)
+                    assert batch is None, f"{batch} could start before {at}"
+            assert at <= self.now + 3600
+            self.now = max(self.now, at)
+            self.scheduler.tick(self.now)
+            if self.start_one():
+                return
+        raise AssertionError("it wakes and wakes, and nothing starts")
+
+    # -- always
+
+    @invariant()
+    def agrees(self) -> None:
+        """The scheduler and the model agree on what is pending and on every count."""
+        scheduler = self.scheduler
+        assert scheduler.in_flight == len(self.in_flight) + len(self.abandoned)
+        assert scheduler.paused == self.paused
+        assert set(scheduler.partitions) == set(self.owned)
+        for id_, own in self.owned.items():
+            assert list(own.partition.pending) == sorted(own.pending)
+            assert own.partition.held_bytes == sum(
+                len(record.value or b"") + len(record.key or b"") for record in own.pending.values()
+            )
+            if not own.open:
+                assert scheduler.is_drained([id_]) == (not own.running and not own.settling)
+            if not own.pending:
+                assert not own.partition.lanes
+                assert own.partition.parked == 0 or not own.open
+        for name, count in self.counts.items():
+            assert getattr(scheduler.counters, name) == count, name
+
+    def teardown(self) -> None:
+        """In the end, with functions that succeed, everything is done, dead-lettered, dropped or filtered."""
+        if not hasattr(self, "scheduler"):
+            return
+        for id_ in PARTITIONS:
+            if id_ not in self.owned or not self.owned[id_].open:
+                self.own(id_)
+        self.operate(pause=False)
+        for _ in range(40 + 4 * sum(map(len, self.log.values()))):
+            for id_ in PARTITIONS:
+                self.poll(id_, 1000)
+            while self.unproduced:
+                self.acknowledge(0)
+            while self.abandoned:
+                self.thread_ends(0)
+            while self.in_flight:
+                self.settle(self.in_flight.pop(), {})
+            self.agrees()
+            if not any(own.pending for own in self.owned.values()):
+                break
+            self.sleep_until_work()
+        for id_, log in self.log.items():
+            for record in log:
+                assert (id_, record.offset) in self.fates, f"{record} is lost"
+                assert record.value != FILTER or self.fates[id_, record.offset] == "filtered"
+        assert self.scheduler.in_flight == 0
+        assert not self.scheduler.ready
+        self.commit("stored")
+        for id_, log in self.log.items():
+            stored = self.stored[id_].commit
+            assert stored == Committed(log[-1].offset + 1 if log else 0), "the last commit is not the log's end"
