@@ -29,9 +29,13 @@ class Client:
 
     def __init__(self, db: sqlite3.Connection, now: float) -> None:
         self.db = db
-        self.id = groups.join(db, "g", ["s"], SESSION, REBALANCE, now)
+        self.join(now)
         self.generation = 0
         self.logs: set[int] = set()
+
+    def join(self, now: float) -> None:
+        self.id = groups.new_member_id()
+        groups.join(self.db, "g", self.id, ["s"], SESSION, REBALANCE, now)
 
     def tick(self, now: float) -> groups.View:
         return groups.tick(self.db, "g", self.id, ready=not self.logs, rebalance_timeout=REBALANCE, now=now)
@@ -41,7 +45,7 @@ class Client:
         view = self.tick(now)
         if not view.member:
             self.logs = set()
-            self.id = groups.join(self.db, "g", ["s"], SESSION, REBALANCE, now)
+            self.join(now)
         elif view.preparing:
             self.logs = set()
         elif view.generation != self.generation:
@@ -85,8 +89,9 @@ def test_more_members_than_partitions_leaves_some_without(db: sqlite3.Connection
 def test_partitions_go_to_members_that_consume_their_stream(db: sqlite3.Connection) -> None:
     """Members of one group may consume different streams, and get partitions of their own alone."""
     catalog.create(db, StreamInfo(name="t", partitions=2))
-    both = groups.join(db, "g", ["s", "t"], SESSION, REBALANCE, 0.0)
-    one = groups.join(db, "g", ["t"], SESSION, REBALANCE, 0.0)
+    both, one = 1, 2
+    groups.join(db, "g", both, ["s", "t"], SESSION, REBALANCE, 0.0)
+    groups.join(db, "g", one, ["t"], SESSION, REBALANCE, 0.0)
     seen = {
         member: groups.tick(db, "g", member, ready=True, rebalance_timeout=REBALANCE, now=0.0) for member in (both, one)
     }

@@ -208,6 +208,21 @@ async def test_a_deleted_stream_is_told_to_its_consumers(tmp_path: Path) -> None
         assert not await broker.delete_stream("never")
 
 
+async def test_a_start_that_is_cancelled_leaves_no_member_behind(tmp_path: Path) -> None:
+    """Cancelled while it joins and then closed, a consumer does not hold up the next one for a session timeout."""
+    async with EmbeddedBroker(tmp_path / "log.db", session_timeout=600) as broker:
+        await broker.create_stream(StreamInfo(name="orders", partitions=2))
+        cancelled = Member(broker, "g", ["orders"])
+        start = asyncio.create_task(cancelled.consumer.start())
+        await asyncio.sleep(0)
+        start.cancel()
+        await asyncio.wait([start])
+        assert start.cancelled()
+        await cancelled.consumer.close()
+        async with Member(broker, "g", ["orders"]) as member:
+            await member.holds(2)
+
+
 async def test_a_missing_stream_is_told_with_names_that_are_near(tmp_path: Path) -> None:
     """The error says what to do: the name that was probably meant, or the command that creates one."""
     async with EmbeddedBroker(tmp_path / "log.db") as broker:

@@ -21,7 +21,9 @@ import functools
 import json
 import os
 import platform
+import secrets
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ from dispatcher.brokers.embedded import catalog
 from dispatcher.core.record import Committed, TopicPartition
 from dispatcher.errors import CommitRefused
 
-__all__ = ["Held", "View", "commit", "committed", "heartbeat", "join", "leave", "tick"]
+__all__ = ["Held", "View", "commit", "committed", "heartbeat", "join", "leave", "new_member_id", "tick"]
 
 
 class Held(NamedTuple):
@@ -64,15 +66,24 @@ class View:
 _OUT = View(member=False)
 
 
+def new_member_id() -> int:
+    """An id for :func:`join`, in the order of joining.
+
+    The member makes it, not the table, so that one whose join is cancelled on its way still knows whom to take out.
+    """
+    return (time.time_ns() & ~0xFFFFF) | secrets.randbits(20)
+
+
 def join(
     db: sqlite3.Connection,
     group: str,
+    member_id: int,
     streams: Sequence[str],
     session_timeout: float,
     rebalance_timeout: float,
     now: float,
-) -> int:
-    """Become a member; its id.
+) -> None:
+    """Become a member of that id.
 
     Raises:
         StreamNotFound: one of the streams does not exist.
@@ -85,12 +96,12 @@ def join(
         ids[name] = stream.id
     db.execute("INSERT OR IGNORE INTO groups (name) VALUES (?)", (group,))
     group_id = _group_id(db, group)
-    member_id = db.execute(
-        "INSERT INTO members (group_id, streams, host, pid, session_timeout, seen_at, ready) VALUES (?, ?, ?, ?, ?, ?, 1)",
-        (group_id, json.dumps(ids), _host(), os.getpid(), session_timeout, now),
-    ).lastrowid
+    db.execute(
+        "INSERT INTO members (id, group_id, streams, host, pid, session_timeout, seen_at, ready) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        (member_id, group_id, json.dumps(ids), _host(), os.getpid(), session_timeout, now),
+    )
     _prepare(db, group_id, now + rebalance_timeout)
-    return member_id or 0
 
 
 def tick(

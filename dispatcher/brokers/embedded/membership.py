@@ -94,9 +94,11 @@ class Membership:
             raise self._failure
 
     async def _join(self) -> None:
-        self.member_id = await self._writer.run(
+        self.member_id = groups.new_member_id()
+        await self._writer.run(
             groups.join,
             self._group,
+            self.member_id,
             self._streams,
             self._session_timeout,
             self._rebalance_timeout,
