@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def commands(block: str) -> list[str]:
     return [command.strip("\n") for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
 
 
-def type_in(command: str, folder: Path) -> Typed:
+def type_in(command: str, folder: Path, **environment: str) -> Typed:
     """Run one command by bash, in a folder, with the commands of this environment on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -44,7 +45,7 @@ def type_in(command: str, folder: Path) -> Typed:
         text=True,
         check=False,
         timeout=60,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **environment},
     )
     return Typed(command, done.returncode, done.stdout, done.stderr)
 
@@ -91,6 +92,34 @@ def test_the_function_can_be_called(folder: Path) -> None:
     program = "import asyncio, payments; p = payments.Payment(account='a', amount=12_500); "
     done = type_in(f'{sys.executable} -c "{program}print(asyncio.run(payments.review_large(p)).account)"', folder)
     assert done.stdout == "a\n", done
+
+
+@pytest.mark.kafka
+def test_the_same_function_runs_on_kafka(folder: Path, first: dict[str, Typed], kafka_bootstrap: str) -> None:
+    """The commands of the second block, on a real Kafka, handle the same payments in the same way.
+
+    Only the stream's name is made this run's own, and the run is one to the end.
+    """
+    own = f"readme-{secrets.token_hex(4)}"
+    code = (folder / "payments.py").read_text().replace('"payments', f'"{own}')
+    (folder / "kafka").mkdir()
+    (folder / "kafka" / "payments.py").write_text(code)
+    (folder / "kafka" / "payments.jsonl").write_bytes((folder / "payments.jsonl").read_bytes())
+    export, send, run = commands(blocks("console")[1])
+    assert export == "export DISPATCH_BROKER=kafka://localhost:9092"
+
+    def on_kafka(command: str) -> Typed:
+        return type_in(command, folder / "kafka", DISPATCH_BROKER=f"kafka://{kafka_bootstrap}")
+
+    sent = on_kafka(send.replace("send payments ", f"send {own} "))
+    assert sent.code == 0, sent
+    ran = on_kafka(f"{run} --until-caught-up")
+    assert ran.code == 1, ran
+    for command, before in first.items():
+        if command.startswith("dispatch streams tail payments"):
+            after = on_kafka(command.replace("tail payments", f"tail {own}"))
+            assert after.stdout.count("\n") == before.stdout.count("\n") == 1, after
+            assert after.stdout.rpartition(" {")[2] == before.stdout.rpartition(" {")[2]
 
 
 def test_what_the_readme_names_is_there() -> None:
