@@ -12,7 +12,7 @@ from dispatcher.core.record import Record
 if TYPE_CHECKING:
     from dispatcher.core.partition import Partition
 
-__all__ = ["Delivery", "Failure", "FailureKind", "History", "State", "record_size"]
+__all__ = ["Delivery", "Failure", "FailureKind", "History", "Returned", "State", "record_size"]
 
 
 class FailureKind(StrEnum):
@@ -58,6 +58,21 @@ class State:
     DONE = 5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """An event that comes back from a retry topic.
+
+    Attributes:
+        origin: the event as it was first consumed, with its own stream, partition and offset.
+        attempts: deliveries that counted before it was sent there.
+        wait: seconds until it may be tried again.
+    """
+
+    origin: Record
+    attempts: int
+    wait: float
+
+
 @dataclass(slots=True)
 class History:
     """What a delivery remembers once something went wrong. Most never do, so it is made on demand.
@@ -69,6 +84,7 @@ class History:
         held: an abandoned thread still works on it, so it must not start again yet.
         failure: the last failure.
         first_failed, last_failed: milliseconds since 1970-01-01 UTC; 0 for not in this process.
+        origin: the event as it was first consumed, when it came back from a retry topic.
     """
 
     attempts: int = 0
@@ -78,6 +94,7 @@ class History:
     failure: Failure | None = None
     first_failed: int = 0
     last_failed: int = 0
+    origin: Record | None = None
 
 
 class Delivery:
@@ -114,6 +131,11 @@ class Delivery:
     def attempts(self) -> int:
         """Deliveries so far that counted against the retry budget."""
         return self.history.attempts if self.history else 0
+
+    @property
+    def origin(self) -> Record:
+        """The event as its function is to see it: as it was first consumed, whatever detour it made."""
+        return self.record if self.history is None or self.history.origin is None else self.history.origin
 
     def remember(self) -> History:
         """Its history, made when there is none yet."""

@@ -60,6 +60,7 @@ class Scheduler:
         self._retry = binding.retry
         self._limits = binding.limits
         self._by_key = binding.order == "key"
+        self._unordered = binding.order == "none"
         self._fixed_lane = fixed_lane(binding.order)
         self._metadata_limit = metadata_limit
         self._rng = rng or random.Random()  # noqa: S311 - jitter guards nothing
@@ -160,6 +161,7 @@ class Scheduler:
         tracker = owned.offsets
         stop = records[-1].offset + 1
         refused: list[tuple[Delivery, Failure]] = []
+        before = len(tracker.pending)
         if screen is not None or tracker.restored or tracker.attempts or records[0].offset < tracker.end:
             records = self._screen(owned, records, screen, refused, now)
         self.counters.consumed += len(records)
@@ -187,9 +189,9 @@ class Scheduler:
             else:
                 delivery.state = State.READY
                 ready.append(delivery)
-        if refused:
-            # They came in before the others: bring all of these records into offset order.
-            for offset in sorted([record.offset for record in records] + [each.record.offset for each, _ in refused]):
+        if len(pending) - before > len(records):
+            # What was screened out of the common way came in before the others: bring all into offset order.
+            for offset in sorted(offset for offset in pending if offset >= tracker.end):
                 pending[offset] = pending.pop(offset)
         owned.held_bytes += held
         tracker.advance(stop)
@@ -225,11 +227,18 @@ class Scheduler:
                 self.counters.filtered += 1
                 continue
             delivery = Delivery(record, owned, None, record_size(record))
-            delivery.state = State.SETTLING
-            delivery.remember().attempts = tracker.attempts.pop(record.offset, 0)
+            history = delivery.remember()
+            history.attempts = tracker.attempts.pop(record.offset, 0)
             owned.pending[record.offset] = delivery
             owned.held_bytes += delivery.size
-            refused.append((delivery, verdict))
+            if isinstance(verdict, Returned):
+                history.origin = verdict.origin
+                history.attempts = max(history.attempts, verdict.attempts)
+                history.due = now + verdict.wait
+                self._park(delivery)
+            else:
+                delivery.state = State.SETTLING
+                refused.append((delivery, verdict))
         return kept
 
     def _restore_attempts(self, owned: Partition) -> None:
@@ -380,7 +389,7 @@ class Scheduler:
                 self._park(delivery)
             else:
                 again[lane] = [delivery]
-        if settlement.dead or (has_results and settlement.done):
+        if settlement.must_write or (has_results and settlement.done):
             self._requeue(batch, again, settlement, now)
             return settlement
         self._requeue(batch, again, None, now)
@@ -393,7 +402,7 @@ class Scheduler:
         self._note(delivery, failure, wall_ms)
         reasons = {"Expired": Reason.EXPIRED, "AttemptsUsed": Reason.ATTEMPTS}
         self._exhaust(delivery, reasons.get(failure.error_type, Reason.REJECTED), settlement)
-        if settlement.dead:
+        if settlement.must_write:
             return settlement
         self.produced(settlement)
         return None
@@ -403,6 +412,7 @@ class Scheduler:
         counters = self.counters
         counters.done += self._complete_all(settlement.done)
         counters.dropped += self._complete_all(settlement.dropped)
+        counters.retry_topic += self._complete_all([moved.delivery for moved in settlement.moved])
         counters.dead_lettered += self._complete_all([letter.delivery for letter in settlement.dead])
 
     def hold(self, batch: Iterable[Delivery]) -> None:
@@ -507,8 +517,18 @@ class Scheduler:
                 self.counters.not_delivered += 1
             else:
                 self.counters.retried += 1
+            if self._is_moved(delivery, verdict.delay):
+                settlement.moved.append(Moved(delivery, wall_ms + int(verdict.delay * 1000)))
+                return False
             return True
         return self._exhaust(delivery, verdict.reason, settlement)
+
+    def _is_moved(self, delivery: Delivery, delay: float) -> bool:
+        """Whether the event waits in its retry topic: an unordered function's alone, and only long waits or too many."""
+        if not self._unordered:
+            return False
+        after = self._retry.topic_after
+        return delivery.partition.parked >= self._retry.park_limit or (after is not None and delay >= after)
 
     def _exhaust(self, delivery: Delivery, reason: Reason, settlement: Settlement) -> bool:
         """Give the event up as the policy says; True when the policy is to wait for an operator instead."""
@@ -537,7 +557,7 @@ class Scheduler:
         """Give the lanes of a batch their next heads: what is being settled, what runs again, or who waited."""
         holders: dict[tuple[Partition, bytes], Delivery] = {}
         if settlement is not None:
-            for delivery in (*settlement.done, *settlement.dropped, *(letter.delivery for letter in settlement.dead)):
+            for delivery in settlement.deliveries():
                 delivery.state = State.SETTLING
                 if delivery.lane is not None:
                     holders.setdefault((delivery.partition, delivery.lane), delivery)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from dispatcher.core.delivery import Delivery, Failure
 from dispatcher.core.retries import Reason
 
-__all__ = ["DeadLettered", "Settlement"]
+__all__ = ["DeadLettered", "Moved", "Settlement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,14 @@ class DeadLettered:
     delivery: Delivery
     reason: Reason
     failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An event that waits for its next attempt in its retry topic, until ``due_ms`` (since 1970-01-01 UTC)."""
+
+    delivery: Delivery
+    due_ms: int
 
 
 @dataclass(slots=True)
@@ -29,9 +37,21 @@ class Settlement:
     Attributes:
         done: events that were handled; their results wait to be produced.
         dead: events whose dead letters wait to be produced.
+        moved: events whose copies for the retry topic wait to be produced.
         dropped: events given up without one, by ``Retry(then="drop")``.
     """
 
     done: list[Delivery] = field(default_factory=list)
     dead: list[DeadLettered] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
     dropped: list[Delivery] = field(default_factory=list)
+
+    @property
+    def must_write(self) -> bool:
+        """Whether there is anything but results to produce."""
+        return bool(self.dead or self.moved)
+
+    def deliveries(self) -> list[Delivery]:
+        """All events of it."""
+        parted = [*self.dead, *self.moved]
+        return [*self.done, *self.dropped, *(each.delivery for each in parted)]

@@ -47,7 +47,7 @@ class LocalInvoker:
         indexes: list[int] = []
         for index, delivery in enumerate(batch):
             try:
-                items.append(item_of(self._signature, delivery.record))
+                items.append(item_of(self._signature, delivery.origin))
                 indexes.append(index)
             except Exception as error:  # noqa: BLE001 - users' validators may raise anything
                 failures[index] = undecodable(error, self._signature.type_name)
@@ -57,7 +57,7 @@ class LocalInvoker:
         argument = items if self._signature.batch else items[0]
         try:
             returned = await self._run(batch, argument, context)
-            named = failures_of(returned, [batch[index].record for index in indexes])
+            named = failures_of(returned, [batch[index].origin for index in indexes])
             # What only names failures emits nothing: results_of() leaves it out.
             results = [*(context.emitted if context else ()), *self.results(returned)]
         except BatchFailures as error:
@@ -100,7 +100,7 @@ class LocalInvoker:
             raise
 
     def _context(self, batch: Sequence[Delivery]) -> InvocationContext:
-        first = batch[0].record
+        first = batch[0].origin
         return InvocationContext(
             self._binding.name,
             f"{first.topic}/{first.partition}/{first.offset}",

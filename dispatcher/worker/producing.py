@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker, Producer
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from dispatcher.core.delivery import Failure, FailureKind
 from dispatcher.core.record import Outgoing
 from dispatcher.core.retries import Reason
 from dispatcher.core.settlement import DeadLettered, Settlement
 from dispatcher.errors import BrokerError, RecordTooLarge
 from dispatcher.telemetry.throttle import Throttle
-from dispatcher.worker.records import dead_letter, truncated
+from dispatcher.worker.records import dead_letter, retry_copy, truncated
 
 __all__ = ["SettlementWriter"]
 
@@ -42,8 +42,11 @@ class SettlementWriter:
         A topic that refuses or is down holds up its own events and no others: their offsets are not
         committed, and the write is tried again, at most every 10 s.
         """
-        letters = {id(letter): dead_letter(self._binding, letter) for letter in settlement.dead}
-        left: list[Outgoing] = [*results, *letters.values()]
+        left: list[Outgoing] = [
+            *results,
+            *(dead_letter(self._binding, letter) for letter in settlement.dead),
+            *(retry_copy(self._binding, moved) for moved in settlement.moved),
+        ]
         wait = _FIRST_WAIT
         while left:
             try:
@@ -63,7 +66,7 @@ class SettlementWriter:
                     raise outcome
             if not failed:
                 return True
-            if not any(delivery.partition.active for delivery in _deliveries(settlement)):
+            if not any(delivery.partition.active for delivery in settlement.deliveries()):
                 return False
             if len(failed) == len(left):
                 await asyncio.sleep(wait)
@@ -109,7 +112,3 @@ class SettlementWriter:
                 "%s: %s can't be written, and its events wait; nothing is lost, it is tried again%s: %s",
                 self._binding.name, record.topic, f" ({more} more)" if more else "", error,
             )  # fmt: skip
-
-
-def _deliveries(settlement: Settlement) -> list[Delivery]:
-    return [*settlement.done, *settlement.dropped, *(letter.delivery for letter in settlement.dead)]

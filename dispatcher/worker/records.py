@@ -3,17 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bindings import Binding, Emit
 from bindings.results import encode
-from dispatcher.core.delivery import Delivery
-from dispatcher.core.record import Outgoing
-from dispatcher.core.settlement import DeadLettered
+from dispatcher.core.delivery import Delivery, Returned
+from dispatcher.core.record import Outgoing, Record
+from dispatcher.core.settlement import DeadLettered, Moved
 
-__all__ = ["DEAD_PREFIX", "dead_letter", "result", "truncated"]
+__all__ = [
+    "DEAD_PREFIX",
+    "RETRY_PREFIX",
+    "Original",
+    "dead_letter",
+    "read_retry_copy",
+    "result",
+    "retry_copy",
+    "truncated",
+]
 
 #: All headers that a dead letter adds begin so; what the event itself carried is kept, byte for byte.
 DEAD_PREFIX = "dispatch-dead-"
+#: The same for the copies in a retry topic. They are taken off again when the event comes back.
+RETRY_PREFIX = "dispatch-retry-"
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """An event as it was first consumed, read from its copy in a retry topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def retry_copy(binding: Binding, moved: Moved) -> Outgoing:
+    """The event for its retry topic, with where it came from, its attempts and when it is due."""
+    record = moved.delivery.origin
+    facts = {
+        "stream": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "attempts": moved.delivery.attempts,
+        "due": moved.due_ms,
+    }
+    headers = [header for header in record.headers if not header[0].startswith(RETRY_PREFIX)]
+    headers += [(f"{RETRY_PREFIX}{name}", str(fact).encode()) for name, fact in facts.items()]
+    return Outgoing(topic=binding.retry_topic(record.topic), value=record.value, key=record.key, headers=tuple(headers))
+
+
+def read_retry_copy(record: Record, wall_ms: int) -> Returned:
+    """Read what :func:`retry_copy` wrote.
+
+    Raises:
+        ValueError: a header is missing or is no number: somebody else wrote to the retry topic.
+    """
+    facts = {name[len(RETRY_PREFIX) :]: value for name, value in record.headers if name.startswith(RETRY_PREFIX)}
+    try:
+        stream = (facts["stream"] or b"").decode()
+        numbers = {name: int(facts[name] or b"") for name in ("partition", "offset", "timestamp", "attempts", "due")}
+    except KeyError as error:
+        raise ValueError(f"the header {RETRY_PREFIX}{error.args[0]} is missing") from None
+    origin = Original(
+        stream,
+        numbers["partition"],
+        numbers["offset"],
+        numbers["timestamp"],
+        record.key,
+        record.value,
+        tuple(header for header in record.headers if not header[0].startswith(RETRY_PREFIX)),
+    )
+    return Returned(origin=origin, attempts=numbers["attempts"], wait=max(0, numbers["due"] - wall_ms) / 1000)
 
 
 def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
@@ -23,7 +88,7 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
     1970-01-01 UTC), function, reason (see :class:`~dispatcher.core.retries.Reason`), error-type, error-message,
     attempts, first-failure and last-failure (milliseconds), redrives.
     """
-    record, history = letter.delivery.record, letter.delivery.remember()
+    record, history = letter.delivery.origin, letter.delivery.remember()
     redrives = next((value for name, value in record.headers if name == f"{DEAD_PREFIX}redrives"), b"0")
     facts = {
         "stream": record.topic,
@@ -42,9 +107,9 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
     # A lone surrogate in an error's text has no UTF-8, and must not keep its event from being written.
     headers += [(f"{DEAD_PREFIX}{name}", str(fact).encode(errors="replace")) for name, fact in facts.items()]
     headers.append((f"{DEAD_PREFIX}redrives", redrives))
-    return Outgoing(
-        topic=binding.dead_letter_topic(record.topic), value=record.value, key=record.key, headers=tuple(headers)
-    )
+    # What somebody else wrote to a retry topic comes from no stream of the binding.
+    source = record.topic if record.topic in binding.streams else binding.streams[0]
+    return Outgoing(topic=binding.dead_letter_topic(source), value=record.value, key=record.key, headers=tuple(headers))
 
 
 def truncated(letter: Outgoing, keep: int) -> Outgoing:
@@ -74,9 +139,9 @@ def result(binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit) 
     if binding.emits is None:
         msg = "only a function with emits= has results"
         raise ValueError(msg)
-    first = batch[0].record
+    first = batch[0].origin
     key = emit.key.encode() if isinstance(emit.key, str) else emit.key
-    if key is None and len({delivery.record.key for delivery in batch}) == 1:
+    if key is None and len({delivery.origin.key for delivery in batch}) == 1:
         key = first.key
     event_id = f"{first.topic}/{first.partition}/{first.offset}#{index}"
     return Outgoing(

@@ -5,27 +5,36 @@ from __future__ import annotations
 import time
 
 from bindings import Binding
-from dispatcher.core.delivery import Failure, FailureKind
+from dispatcher.core.delivery import Failure, FailureKind, Returned
 from dispatcher.core.record import Record
 from dispatcher.core.scheduler import Screen
 from dispatcher.errors import FilterEvaluationError
 from dispatcher.filters import Filter
+from dispatcher.worker.records import read_retry_copy
 
 __all__ = ["make_screen"]
 
 
 def make_screen(binding: Binding) -> Screen | None:
-    """The binding's ``where=`` and ``Retry(max_age=...)`` in one; None when it has neither.
+    """The binding's ``where=``, ``Retry(max_age=...)`` and retry topics in one; None when it has none of them.
 
     Raises:
         FilterError: ``where=`` does not compile.
     """
     max_age = binding.retry.max_age
+    retry_topics = {binding.retry_topic(stream) for stream in binding.streams} if binding.order == "none" else set()
     matches = Filter(binding.where).matches if binding.where is not None else None
-    if max_age is None and matches is None:
+    if max_age is None and matches is None and not retry_topics:
         return None
 
-    def screen(record: Record) -> bool | Failure:
+    def screen(record: Record) -> bool | Failure | Returned:
+        if record.topic in retry_topics:
+            try:
+                return read_retry_copy(record, time.time_ns() // 1_000_000)
+            except ValueError as error:
+                return Failure(
+                    kind=FailureKind.TERMINAL, error_type="ForeignRecord", message=f"not a retry copy: {error}"
+                )
         if matches is not None:
             try:
                 if not matches(record):

@@ -6,9 +6,9 @@ import logging
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker, StreamInfo
-from dispatcher.errors import AuthorizationFailed
+from dispatcher.errors import BrokerRefused
 
-__all__ = ["ensure_topics", "written_streams"]
+__all__ = ["consumed_streams", "ensure_topics", "written_streams"]
 
 logger = logging.getLogger("dispatcher.worker")
 
@@ -23,16 +23,27 @@ def written_streams(binding: Binding) -> dict[str, str]:
     written = {}
     if binding.retry.then == "dead_letter":
         written = {binding.dead_letter_topic(stream): stream for stream in binding.streams}
+    if binding.order == "none":
+        written |= {binding.retry_topic(stream): stream for stream in binding.streams}
     if binding.emits is not None:
         written[binding.emits] = binding.streams[0]
     return written
 
 
-async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> None:
-    """Create the dead-letter and output streams that are missing, with their source's partition count.
+def consumed_streams(binding: Binding) -> tuple[str, ...]:
+    """The streams that a binding reads: its own, and the retry topics of an unordered one."""
+    if binding.order != "none":
+        return binding.streams
+    return (*binding.streams, *(binding.retry_topic(stream) for stream in binding.streams))
 
-    Where that is not allowed, say what is missing: its events will wait for it.
+
+async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> set[str]:
+    """Create the streams that a function writes to and that are missing, with their source's partition count.
+
+    Returns:
+        Those that are still missing, each said in the log: what must be written to them will wait.
     """
+    missing = set()
     for stream, source in written_streams(binding).items():
         if await broker.describe(stream) is not None:
             continue
@@ -40,17 +51,18 @@ async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> No
         if origin is None:
             continue  # joining the group says so, with what to do
         size = int(origin.config.get("max.message.bytes", _DEFAULT_RECORD_BYTES)) + _HEADER_ROOM
-        config = {"max.message.bytes": str(size)}
+        wanted = StreamInfo(name=stream, partitions=origin.partitions, config={"max.message.bytes": str(size)})
         try:
-            if create and await broker.create_stream(
-                StreamInfo(name=stream, partitions=origin.partitions, config=config)
-            ):
+            if create:
+                await broker.create_stream(wanted)
                 logger.info("%s: created %s with %d partitions", binding.name, stream, origin.partitions)
-        except AuthorizationFailed as error:
-            create = False
-            logger.warning("%s: %s can't be created: %s", binding.name, stream, error)
-        if not create:
-            logger.warning(
-                "%s: %s is missing, and events that must be written to it will wait: dispatch streams create %s --partitions %d",
-                binding.name, stream, stream, origin.partitions,
-            )  # fmt: skip
+                continue
+            reason = "create_topics is off"
+        except BrokerRefused as error:
+            reason = str(error)
+        missing.add(stream)
+        logger.warning(
+            "%s: %s is missing (%s), and what must be written to it will wait: dispatch streams create %s --partitions %d",
+            binding.name, stream, reason, stream, origin.partitions,
+        )  # fmt: skip
+    return missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -36,7 +36,7 @@ from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
 from dispatcher.worker.runners import Runners
 from dispatcher.worker.screening import make_screen
-from dispatcher.worker.topics import ensure_topics
+from dispatcher.worker.topics import consumed_streams, ensure_topics
 
 __all__ = ["Worker"]
 
@@ -71,6 +71,7 @@ class Worker:
         self._broker = broker
         self._settings = settings
         self._until_caught_up = until_caught_up
+        self._streams = binding.streams
         self._counters = Counters()
         self._scheduler = Scheduler(binding, now=time.monotonic(), counters=self._counters)
         self._invoker = LocalInvoker(binding, abandoned=self._abandoned)
@@ -112,9 +113,10 @@ class Worker:
         wait = _FIRST_REBUILD
         self._watch_timeouts()
         try:
-            await ensure_topics(self._binding, self._broker, create=self._settings.create_topics)
+            missing = await ensure_topics(self._binding, self._broker, create=self._settings.create_topics)
+            self._streams = tuple(stream for stream in consumed_streams(self._binding) if stream not in missing)
             if self._until_caught_up:
-                self._targets = await self._find_ends()
+                self._targets = await self._find_ends(self._streams)
             while not self._stopping.is_set():
                 began = time.monotonic()
                 try:
@@ -224,7 +226,7 @@ class Worker:
 
     async def _consume(self) -> None:
         """One membership of the group, from joining to leaving."""
-        consumer = self._broker.consumer(self.group, self._binding.streams, self)
+        consumer = self._broker.consumer(self.group, self._streams, self)
         self._consumer = consumer
         helpers: list[asyncio.Task[None]] = []
         try:
@@ -318,11 +320,10 @@ class Worker:
             raise DispatchError(
                 f"{self.name} has paused itself: the attempts of an event are used up, and its policy is to wait"
             )
-        left = {}
-        for id_, end in self._targets.items():
-            partition = self._scheduler.partitions.get(id_)
-            if partition is None or partition.offsets.position < end:
-                left[id_] = end
+        left = self._behind(self._targets)
+        if not left and self._counters.retry_topic:
+            # What waits in a retry topic is not settled yet, and came there after the start.
+            left = self._behind(await self._find_ends(self._streams))
         if not left or any(id_ in self._scheduler.partitions for id_ in left):
             return not left
         # What is left belongs to other members of the group: their commits tell.
@@ -331,6 +332,11 @@ class Worker:
             return True
         await self._pause(_FETCH_WAIT)
         return False
+
+    def _behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Those of the ends that our partitions have not reached, or that are of no partition of ours."""
+        owned = self._scheduler.partitions
+        return {id_: end for id_, end in ends.items() if id_ not in owned or owned[id_].offsets.position < end}
 
     # -- settling
 
@@ -374,7 +380,7 @@ class Worker:
         for index, delivery in enumerate(batch):
             failure = reply.failures.get(index, reply.rest)
             if failure is not None and logger.isEnabledFor(logging.DEBUG):
-                record = delivery.record
+                record = delivery.origin
                 logger.debug(
                     "%s: %s/%d@%d failed (attempt %d): %s: %s",
                     self.name, record.topic, record.partition, record.offset, delivery.attempts,
@@ -383,7 +389,7 @@ class Worker:
 
     def _report_dead(self, settlement: Settlement) -> None:
         for letter in settlement.dead:
-            record = letter.delivery.record
+            record = letter.delivery.origin
             if (more := self._throttle.admits((letter.reason, letter.failure.error_type))) is not None:
                 logger.warning(
                     "%s: %s/%d@%d is a dead letter (%s after %d attempts): %s: %s%s",
@@ -494,9 +500,9 @@ class Worker:
             return None
         return pending + sum(max(0, self._ends[id_] - owned.offsets.end) for id_, owned in partitions.items())
 
-    async def _find_ends(self) -> dict[TopicPartition, int]:
+    async def _find_ends(self, streams: Iterable[str]) -> dict[TopicPartition, int]:
         partitions = []
-        for stream in self._binding.streams:
+        for stream in streams:
             info = await self._broker.describe(stream)
             if info is not None:
                 partitions += [TopicPartition(stream, number) for number in range(info.partitions)]
