@@ -26,14 +26,14 @@ from typing import NamedTuple
 from dispatcher.core.delivery import Delivery
 from dispatcher.errors import InvalidOffsetMetadata
 
-__all__ = ["METADATA_LIMIT", "OffsetMap", "OffsetTracker", "decode_metadata", "encode_metadata"]
+__all__ = ["METADATA_LIMIT", "OffsetMap", "OffsetTracker", "decode_metadata", "encode_metadata", "fit_metadata"]
 
 #: The broker's default ``offset.metadata.max.bytes``.
 METADATA_LIMIT = 4096
 
 _MAGIC = "dsp1"
-# A map of more offsets than this was not written by us: nothing is held for so long. It bounds what a
-# damaged or hostile commit can make us allocate.
+# A map of more offsets, or more bytes, than this was not written by us: nothing is held for so long. It bounds
+# what a damaged or hostile commit can make us allocate.
 _MAX_RANGE = 1 << 40
 _MAX_BODY = 1 << 16
 # A wider bit set is larger than the broker takes, even before base64.
@@ -125,13 +125,22 @@ def encode_metadata(position: int, offsets: OffsetMap, limit: int = METADATA_LIM
         limit: bytes, the broker's ``offset.metadata.max.bytes``.
         kinds: the encodings to choose from; a test may name one.
     """
+    return fit_metadata(position, offsets, limit, kinds)[0]
+
+
+def fit_metadata(
+    position: int, offsets: OffsetMap, limit: int = METADATA_LIMIT, kinds: str = "rbRB"
+) -> tuple[str, bool]:
+    """What :func:`encode_metadata` writes, and whether it is all of the map."""
+    whole = True
     done, attempts = list(offsets.done), sorted(offsets.attempts.items())
     while done or attempts:
         wide = bool(done) and done[-1][1] - position > _MAX_BITS
         texts = [_encode(position, done, attempts, kind) for kind in kinds if not (wide and kind in "bB")]
-        text = min(texts, key=len, default=None)
+        text = min((text for text in texts if text is not None), key=len, default=None)
         if text is not None and len(text) <= limit:
-            return text
+            return text, whole
+        whole = False
         if len(done) > 1:
             done = done[: len(done) // 2]
         elif attempts:
@@ -139,7 +148,7 @@ def encode_metadata(position: int, offsets: OffsetMap, limit: int = METADATA_LIM
             attempts = attempts[: len(attempts) // 2]
         else:
             done = []
-    return ""
+    return "", whole
 
 
 def decode_metadata(position: int, metadata: str) -> OffsetMap:
@@ -163,6 +172,9 @@ def decode_metadata(position: int, metadata: str) -> OffsetMap:
         numbers = _varints(body)
         length = next(numbers)
         start = len(_varint(length))
+        if start + length > len(body) or (kind in "bB" and 8 * length > _MAX_BITS):
+            msg = f"a map of {length} bytes"
+            raise ValueError(msg)
         runs = _read_runs(position, body[start : start + length], kind.lower())
         attempts = _read_attempts(position, body[start + length :])
     except (ValueError, binascii.Error, zlib.error, StopIteration) as error:
@@ -170,7 +182,9 @@ def decode_metadata(position: int, metadata: str) -> OffsetMap:
     return OffsetMap(runs, attempts)
 
 
-def _encode(position: int, done: Sequence[tuple[int, int]], attempts: Sequence[tuple[int, int]], kind: str) -> str:
+def _encode(
+    position: int, done: Sequence[tuple[int, int]], attempts: Sequence[tuple[int, int]], kind: str
+) -> str | None:
     body = _write_runs(position, done) if kind in "rR" else _write_bits(position, done)
     parts = [_varint(len(body)), body]
     previous = position
@@ -178,6 +192,9 @@ def _encode(position: int, done: Sequence[tuple[int, int]], attempts: Sequence[t
         parts += (_varint(offset - previous), _varint(count))
         previous = offset
     data = b"".join(parts)
+    if len(data) > _MAX_BODY:
+        # However small it deflates, nobody would read it back.
+        return None
     if kind.isupper():
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         data = deflate.compress(data) + deflate.flush()
@@ -247,6 +264,9 @@ def _varints(body: bytes) -> Iterator[int]:
             msg = "a number in it is too large"
             raise ValueError(msg)
         if byte < 0x80:
+            if byte == 0 and shift > 7:
+                msg = "a number in it is longer than it need be"
+                raise ValueError(msg)
             yield number
             number = shift = 0
     if shift:

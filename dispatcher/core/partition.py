@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.core.delivery import Delivery
-from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap, OffsetTracker, encode_metadata
+from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap, OffsetTracker, fit_metadata
 from dispatcher.core.record import Committed, TopicPartition
 
 __all__ = ["Partition"]
@@ -80,8 +80,8 @@ class Partition:
         if not self.pending and self._committed is not None and self._committed.offset == position:
             self._map_is_full = False
             return None
-        metadata = encode_metadata(position, self.offsets.offset_map(), limit)
-        self._map_is_full = len(metadata) > _MAP_IS_FULL * limit
+        metadata, whole = fit_metadata(position, self.offsets.offset_map(), limit)
+        self._map_is_full = not whole or len(metadata) > _MAP_IS_FULL * limit
         due = Committed(position, metadata)
         return None if due == self._committed else due
 

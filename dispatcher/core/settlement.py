@@ -53,5 +53,5 @@ class Settlement:
 
     def deliveries(self) -> list[Delivery]:
         """All events of it."""
-        parted = [*self.dead, *self.moved]
-        return [*self.done, *self.dropped, *(each.delivery for each in parted)]
+        written = [*(letter.delivery for letter in self.dead), *(moved.delivery for moved in self.moved)]
+        return [*self.done, *self.dropped, *written]

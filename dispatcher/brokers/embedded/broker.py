@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from dispatcher.brokers.base import RebalanceListener, StreamInfo
@@ -86,9 +85,7 @@ class EmbeddedBroker:
         self._sweeper = asyncio.create_task(self._sweep(), name="dispatch-log-retention")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
