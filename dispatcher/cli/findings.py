@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 from bindings.binding import Binding
 from bindings.errors import place_of
-from bindings.policies import check_stream_name
 from dispatcher.cli.output import command
 from dispatcher.config import broker_kind
 from dispatcher.errors import FilterError
@@ -58,20 +57,9 @@ def of_streams(bindings: Sequence[Binding], there: Collection[str], url: str) ->
 
 
 def _of_one(binding: Binding) -> Iterator[Finding]:
-    name = binding.name
     yield from _of_where(binding)
     yield from _of_results(binding)
     yield from _of_policies(binding)
-    derived = [
-        topic
-        for stream in binding.streams
-        for topic in (binding.dead_letter_topic(stream), binding.retry_topic(stream))
-    ]
-    for topic in derived:
-        try:
-            check_stream_name(topic)
-        except ValueError as error:
-            yield Finding("error", name, str(error), 'give the function another name, @on_stream(..., name="...")')
 
 
 def _of_where(binding: Binding) -> Iterator[Finding]:
