@@ -320,11 +320,19 @@ class Scheduler:
         self.in_flight -= 1
         if self._gated:
             self._delivered()
-        if not delivery.partition.active:
+        partition = delivery.partition
+        if not partition.active:
             self.counters.late += 1
             return
         self.counters.done += 1
-        self._complete(delivery)
+        if delivery.followers or delivery.lane is None or not partition.open:
+            self._complete(delivery)
+            return
+        # _complete() for the common case, a lane that ends with this event: 0.1 us less for each.
+        delivery.state = State.DONE
+        del partition.pending[delivery.record.offset]
+        partition.held_bytes -= delivery.size
+        del partition.lanes[delivery.lane]
 
     def settle(
         self,

@@ -148,7 +148,8 @@ class Runners:
 
     async def _work_directly(self, runner: Runner, clean: contextvars.Context) -> None:
         """The short way, for an async function that takes the bare value of one event."""
-        scheduler, function, decode = self._scheduler, self._binding.function, self._binding.signature.decode
+        scheduler, function, signature = self._scheduler, self._binding.function, self._binding.signature
+        decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
         take, done, ready = scheduler.take, scheduler.done, scheduler.ready
         clock, context = time.monotonic, contextvars.copy_context
         turn = clock()
@@ -157,7 +158,8 @@ class Runners:
                 self.wake()
             runner.batch, runner.started = delivery, now
             try:
-                value = decode(delivery.record.value)
+                raw = delivery.record.value
+                value = decode(raw) if raw is not None else signature.decode(None)
             except Exception as error:  # noqa: BLE001 - users' validators may raise anything
                 runner.batch = None
                 await self._settle([delivery], Reply({0: undecodable(error, self._binding.signature.type_name)}))
