@@ -17,7 +17,13 @@ from dispatcher.brokers.base import RebalanceListener
 from dispatcher.brokers.kafka.admin import Admin
 from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import translate, translated
-from dispatcher.brokers.kafka.internals import abandon_consumer, peek, raise_background_errors
+from dispatcher.brokers.kafka.internals import (
+    abandon_consumer,
+    note_heartbeats,
+    peek,
+    raise_background_errors,
+    was_put_out,
+)
 from dispatcher.brokers.kafka.settings import KafkaSettings
 from dispatcher.core.record import Committed, Record, TopicPartition
 from dispatcher.errors import (
@@ -83,6 +89,9 @@ class KafkaConsumer:
         self._pending: asyncio.Task[Any] | None = None
         self._failure: Exception | None = None
         self._rebalancing_since: float | None = None
+        self._heartbeat = 0.0
+        self._fenced = False
+        self._closed = asyncio.Event()
         self._checked = 0.0
         self._silent = 0.0
         self._answered = 0
@@ -120,6 +129,7 @@ class KafkaConsumer:
             raise
         self._client = client
         self._rebalancing_since = time.monotonic()
+        note_heartbeats(client, self._note_heartbeat)
         # Only now, for start() of aiokafka waits without end for its first partitions.
         client.subscribe(self._streams, listener=_Bridge(self))
 
@@ -133,6 +143,19 @@ class KafkaConsumer:
             await self._tell(self._listener.on_revoked(tuple(self._owned)))
         self._owned.clear()
         self._next.clear()
+        if self._is_fenced():
+            # Joining again would fence the other one in turn, and so on for ever: the client's heartbeats leave the
+            # instance id out, so that all it hears is "unknown member", which it takes as a call to join.
+            self._fenced = True
+            await self._closed.wait()
+
+    def _is_fenced(self) -> bool:
+        """Whether this member was put out of the group, not for its silence but by another of its name."""
+        client, alive = self._client, time.monotonic() - self._heartbeat < self._settings.session_timeout * 0.9
+        return self._settings.instance_id is not None and alive and client is not None and was_put_out(client)
+
+    def _note_heartbeat(self) -> None:
+        self._heartbeat = time.monotonic()
 
     async def assigned(self, partitions: Collection[DriverPartition]) -> None:
         """Called by aiokafka after each rebalance."""
@@ -140,6 +163,7 @@ class KafkaConsumer:
             return
         self._rebalancing_since = None
         self._silent = 0.0
+        self._note_heartbeat()
         self._owned = {TopicPartition(*partition): partition for partition in sorted(partitions)}
         if await self._tell(self._listener.on_assigned(tuple(self._owned))):
             self._ready = set(self._owned)
@@ -158,6 +182,8 @@ class KafkaConsumer:
     ) -> Mapping[TopicPartition, Sequence[Record]]:
         client = self._connected()
         began = time.monotonic()
+        if self._fenced:
+            raise self._fencing()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -168,6 +194,8 @@ class KafkaConsumer:
             asked = [self._owned[each] for each in partitions if each in self._ready and each in self._next]
             if not asked:
                 await self._wait_for_assignment(timeout)
+                if self._fenced:
+                    raise self._fencing()
                 raise_background_errors(client)
                 await self._check_group()
                 return {}
@@ -207,6 +235,8 @@ class KafkaConsumer:
         if not done:
             return {}
         task, self._pending = self._pending, None
+        if task.cancelled():
+            raise driver.KafkaError("the group's task has ended")
         return cast(_Records, task.result())
 
     async def _settle_pending(self, timeout: float) -> bool:
@@ -215,7 +245,7 @@ class KafkaConsumer:
         if task is None or not (await asyncio.wait({task}, timeout=timeout))[0]:
             return False
         self._pending = None
-        if task.exception() is None:
+        if not task.cancelled() and task.exception() is None:
             self._set_back(task.result())
         else:
             self._set_back(self._next)
@@ -243,10 +273,14 @@ class KafkaConsumer:
                 return await self._read_singly(client, partitions, max_records, error)
             case driver.KafkaError() if self._settings.instance_id is not None and "UnknownError" in str(error):
                 # FENCED_INSTANCE_ID, which aiokafka has no name for.
-                raise FencedMember(
-                    f"can't {what}: another process has joined with the instance id {self._settings.instance_id}"
-                ) from error
+                raise self._fencing() from error
         raise translate(error, what) from error
+
+    def _fencing(self) -> FencedMember:
+        return FencedMember(
+            f"another process has joined the group {self._group} with the instance id {self._settings.instance_id}: "
+            "give each process its own"
+        )
 
     async def _read_singly(
         self, client: AIOKafkaConsumer, partitions: Collection[TopicPartition], max_records: int, error: Exception
@@ -354,7 +388,10 @@ class KafkaConsumer:
         self._ready.clear()
         self._owned.clear()
         self._next.clear()
+        self._closed.set()
         if client is not None:
+            if self._fenced:
+                await abandon_consumer(client)
             await _stop(client, self._settings.request_timeout * 0.7)
         if self._pending is not None:
             self._pending.cancel()

@@ -5,14 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.protocol.group import JoinGroupRequest
 
-__all__ = ["abandon_consumer", "abandon_producer", "peek", "quiet_logs", "raise_background_errors"]
+__all__ = [
+    "abandon_consumer",
+    "abandon_producer",
+    "note_heartbeats",
+    "peek",
+    "quiet_logs",
+    "raise_background_errors",
+    "was_put_out",
+]
 
 T = TypeVar("T")
 
@@ -36,10 +45,34 @@ def raise_background_errors(consumer: AIOKafkaConsumer) -> None:
     Raises:
         KafkaError: whatever it was; the group's task then goes on, and tries again.
     """
-    if consumer._coordinator is not None:
-        consumer._coordinator.check_errors()
+    coordinator = consumer._coordinator
+    if coordinator is not None:
+        # Its own check would raise the task's cancellation as if it were the caller's.
+        if coordinator._coordination_task.cancelled():
+            raise KafkaError("the group's task has ended")
+        coordinator.check_errors()
     if consumer._fetcher is not None and consumer._fetcher.error_future.done():
         raise KafkaError("the fetching task has ended")
+
+
+def note_heartbeats(consumer: AIOKafkaConsumer, note: Callable[[], None]) -> None:
+    """Have ``note`` called after each heartbeat that the coordinator answered well."""
+    coordinator: Any = consumer._coordinator
+    beat = coordinator._do_heartbeat
+
+    async def noted() -> bool:
+        answered: bool = await beat()
+        if answered:
+            note()
+        return answered
+
+    coordinator._do_heartbeat = noted
+
+
+def was_put_out(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the coordinator has said that it does not know this member."""
+    coordinator: Any = consumer._coordinator
+    return bool(coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID)
 
 
 async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -1,0 +1,123 @@
+"""What a user may do on a cluster: CreateAcls and DeleteAcls (KIP-140), which aiokafka has no requests for."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
+
+READ, WRITE, DESCRIBE = 3, 4, 8
+
+_TOPIC, _LITERAL, _ALLOW = 2, 3, 3
+
+
+class CreateAclsResponse(Response):
+    API_KEY = 30
+    API_VERSION = 1
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("results", Array(("error_code", Int16), ("error_message", String("utf-8")))),
+    )
+
+
+class CreateAclsStruct(RequestStruct):
+    API_KEY = 30
+    API_VERSION = 1
+    RESPONSE_TYPE = CreateAclsResponse
+    SCHEMA = Schema(
+        (
+            "creations",
+            Array(
+                ("resource_type", Int8),
+                ("resource_name", String("utf-8")),
+                ("pattern_type", Int8),
+                ("principal", String("utf-8")),
+                ("host", String("utf-8")),
+                ("operation", Int8),
+                ("permission_type", Int8),
+            ),
+        )
+    )
+
+
+class CreateAcls(Request[CreateAclsStruct]):
+    API_KEY = 30
+
+    def __init__(self, rule: tuple[object, ...]) -> None:
+        self.rule = rule
+
+    def build(self, request_struct_class: type[CreateAclsStruct]) -> CreateAclsStruct:
+        return request_struct_class([self.rule])
+
+
+class DeleteAclsResponse(Response):
+    API_KEY = 31
+    API_VERSION = 1
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "results",
+            Array(
+                ("error_code", Int16),
+                ("error_message", String("utf-8")),
+                (
+                    "matching_acls",
+                    Array(
+                        ("error_code", Int16),
+                        ("error_message", String("utf-8")),
+                        ("resource_type", Int8),
+                        ("resource_name", String("utf-8")),
+                        ("pattern_type", Int8),
+                        ("principal", String("utf-8")),
+                        ("host", String("utf-8")),
+                        ("operation", Int8),
+                        ("permission_type", Int8),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+class DeleteAclsStruct(RequestStruct):
+    API_KEY = 31
+    API_VERSION = 1
+    RESPONSE_TYPE = DeleteAclsResponse
+    SCHEMA: ClassVar[Schema] = CreateAclsStruct.SCHEMA
+
+
+class DeleteAcls(Request[DeleteAclsStruct]):
+    API_KEY = 31
+
+    def __init__(self, rule: tuple[object, ...]) -> None:
+        self.rule = rule
+
+    def build(self, request_struct_class: type[DeleteAclsStruct]) -> DeleteAclsStruct:
+        return request_struct_class([self.rule])
+
+
+def _rule(user: str, topic: str, operation: int) -> tuple[object, ...]:
+    return (_TOPIC, topic, _LITERAL, f"User:{user}", "*", operation, _ALLOW)
+
+
+async def allow(bootstrap: str, user: str, topic: str, operation: int) -> None:
+    """Let a user do something with a topic."""
+    results = await _send(bootstrap, CreateAcls(_rule(user, topic, operation)))
+    assert [code for code, _ in results] == [0]
+
+
+async def forbid(bootstrap: str, user: str, topic: str, operation: int) -> None:
+    """Take that right away again."""
+    results = await _send(bootstrap, DeleteAcls(_rule(user, topic, operation)))
+    assert [(code, len(matching)) for code, _, matching in results] == [(0, 1)]
+
+
+async def _send(bootstrap: str, request: CreateAcls | DeleteAcls) -> list[tuple[object, ...]]:
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    await client.bootstrap()
+    try:
+        return list((await client.send(client.get_random_node(), request)).results)
+    finally:
+        await client.close()
