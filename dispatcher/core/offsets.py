@@ -192,7 +192,7 @@ def _encode(
         parts += (_varint(offset - previous), _varint(count))
         previous = offset
     data = b"".join(parts)
-    if len(data) > _MAX_BODY:
+    if len(data) >= _MAX_BODY:
         # However small it deflates, nobody would read it back.
         return None
     if kind.isupper():
@@ -224,6 +224,9 @@ def _read_runs(position: int, body: bytes, kind: str) -> list[tuple[int, int]]:
         for gap in numbers:
             start = position + gap
             position = start + next(numbers)
+            if position == start or (gap == 0 and done):
+                msg = "an empty run in it"
+                raise ValueError(msg)
             done.append((start, position))
         return done
     bits = int.from_bytes(body, "little")
