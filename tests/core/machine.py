@@ -88,7 +88,7 @@ class Unproduced:
 class Stored:
     """A commit that the broker has, and what was true when it was made."""
 
-    commit: Committed = Committed(0)
+    commit: Committed = field(default_factory=lambda: Committed(0))
     done: frozenset[int] = frozenset()
     attempts: dict[int, int] = field(default_factory=dict)
 
