@@ -1,0 +1,1 @@
+"""The dispatcher: consumes streams and pushes each event, alone or in batches, into its function."""
