@@ -85,6 +85,7 @@ async def _work(
 ) -> Summary:
     from dispatcher.server import Server
     from dispatcher.telemetry.report import Report
+    from dispatcher.telemetry.watchdog import LoopWatchdog
     from dispatcher.worker import Worker
 
     async with open_broker(settings.broker) as broker:
@@ -94,9 +95,10 @@ async def _work(
             for binding in bindings
         ]
         async with Report(workers, console, title=f"{settings.app} on {broker.url}"):
-            summary = await Server(workers).run()
+            with LoopWatchdog(bindings):
+                summary = await Server(workers).run()
         _tell(summary, bindings, settings.broker, as_json=as_json)
-        if summary.forced:
+        if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
             # A function in a thread can't be cancelled, and the interpreter would wait for it.
             sys.stdout.flush()
             sys.stderr.flush()

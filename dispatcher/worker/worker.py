@@ -101,8 +101,14 @@ class Worker:
         self._joined = False
         self._state: State = "joining"
         self._throttle = Throttle(10.0)
+        self._abandoned_threads: set[Future[Any]] = set()
 
     # -- from outside
+
+    @property
+    def has_abandoned_threads(self) -> bool:
+        """Whether a sync function still runs past its time-out: the interpreter would wait for it at exit."""
+        return bool(self._abandoned_threads)
 
     async def run(self) -> None:
         """Join the group and consume until :meth:`stop`, or until caught up; then drain, commit and leave.
@@ -404,13 +410,15 @@ class Worker:
             self.name, self._binding.timeout,
         )  # fmt: skip
         self._scheduler.hold(batch)
+        self._abandoned_threads.add(thread)
         loop = asyncio.get_running_loop()
 
         def release() -> None:
             self._scheduler.release(batch, time.monotonic())
             self._set_alarm()
 
-        def ended(_: Future[Any]) -> None:
+        def ended(thread: Future[Any]) -> None:
+            self._abandoned_threads.discard(thread)
             if not loop.is_closed():
                 loop.call_soon_threadsafe(release)
 
