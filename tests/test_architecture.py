@@ -25,6 +25,7 @@ FLOORS = {
     "dispatcher.filters": 3,
     "dispatcher.core": 2,
     "dispatcher.config": 2,
+    "dispatcher.clock": 1,
     "dispatcher.errors": 1,
     "dispatcher": 0,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,8 +44,9 @@ async def beginnings(
     partitions: Collection[TopicPartition],
     *,
     foreign_metadata: Literal["ignore", "refuse"],
+    now: float,
 ) -> dict[TopicPartition, Beginning]:
-    """Find where each partition begins.
+    """Find where each partition begins. ``now`` is in seconds since 1970-01-01 UTC.
 
     Raises:
         InvalidOffsetMetadata: another program wrote the commit's metadata, and the setting is to refuse it.
@@ -56,7 +56,7 @@ async def beginnings(
     first = await broker.beginning_offsets(partitions)
     end = await broker.end_offsets(partitions)
     fresh = [partition for partition in partitions if commits.get(partition) is None]
-    starts = await _starts(broker, binding, fresh, first, end) if fresh else {}
+    starts = await _starts(broker, binding, fresh, first, end, now) if fresh else {}
     found = {}
     for partition in partitions:
         commit = commits.get(partition)
@@ -73,6 +73,7 @@ async def _starts(
     partitions: Collection[TopicPartition],
     first: dict[TopicPartition, int],
     end: dict[TopicPartition, int],
+    now: float,
 ) -> dict[TopicPartition, int]:
     start = parse_start(binding.start)
     if start == "earliest":
@@ -80,7 +81,7 @@ async def _starts(
     if start == "latest":
         return {partition: end[partition] for partition in partitions}
     if isinstance(start, timedelta):
-        since = time.time() - start.total_seconds()
+        since = now - start.total_seconds()
     elif isinstance(start, datetime):
         since = start.timestamp()
     found = await broker.offsets_for_time(partitions, int(since * 1000))

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from bindings import Binding
 from bindings.calling import is_direct
 from bindings.errors import InvalidOutcome
+from dispatcher.clock import Clock
 from dispatcher.core.delivery import Delivery
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.invokers.base import Invoker, Reply
@@ -53,6 +53,7 @@ class Runners:
         binding: the function and its timeout.
         scheduler: says what may start.
         invoker: calls the target.
+        clock: of the event loop.
         settle: awaited with what an invocation came to; not called for an event that needs nothing but to be done.
         idle: called when a runner finds nothing to start.
         progress: called after each event while ``watched``.
@@ -65,6 +66,7 @@ class Runners:
         scheduler: Scheduler,
         invoker: Invoker,
         *,
+        clock: Clock,
         settle: Settle,
         idle: Callable[[], None],
         progress: Callable[[], None],
@@ -73,6 +75,7 @@ class Runners:
         self._binding = binding
         self._scheduler = scheduler
         self._invoker = invoker
+        self._clock = clock.monotonic
         self._settle = settle
         self._on_idle = idle
         self._on_progress = progress
@@ -151,7 +154,7 @@ class Runners:
         scheduler, function, signature = self._scheduler, self._binding.function, self._binding.signature
         decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
         take, done, ready = scheduler.take, scheduler.done, scheduler.ready
-        clock, context = time.monotonic, contextvars.copy_context
+        clock, context = self._clock, contextvars.copy_context
         turn = clock()
         while (delivery := take(now := clock())) is not None:
             if ready and not self._backup and scheduler.in_flight < scheduler.limit:
@@ -191,9 +194,10 @@ class Runners:
         """The general way: any target, any signature."""
         scheduler, invoke = self._scheduler, self._invoker.invoke
         is_batch = self._binding.signature.batch
-        turn = time.monotonic()
+        clock = self._clock
+        turn = clock()
         while True:
-            now = time.monotonic()
+            now = clock()
             if is_batch:
                 batch: Sequence[Delivery] | None = scheduler.take_batch(now)
             else:
@@ -215,7 +219,7 @@ class Runners:
                 break
             if now - turn > _LONGEST_TURN:
                 await asyncio.sleep(0)
-                turn = time.monotonic()
+                turn = clock()
         runner.batch = None
 
     def _reply_with(self, returned: object) -> Reply:

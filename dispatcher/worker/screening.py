@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from bindings import Binding
+from dispatcher.clock import Clock
 from dispatcher.core.delivery import Failure, FailureKind, Returned
 from dispatcher.core.record import Record
 from dispatcher.core.scheduler import Screen
@@ -15,7 +14,7 @@ from dispatcher.worker.records import read_retry_copy
 __all__ = ["make_screen"]
 
 
-def make_screen(binding: Binding) -> Screen | None:
+def make_screen(binding: Binding, clock: Clock) -> Screen | None:
     """The binding's ``where=``, ``Retry(max_age=...)`` and retry topics in one; None when it has none of them.
 
     Raises:
@@ -30,7 +29,7 @@ def make_screen(binding: Binding) -> Screen | None:
     def screen(record: Record) -> bool | Failure | Returned:
         if record.topic in retry_topics:
             try:
-                return read_retry_copy(record, time.time_ns() // 1_000_000)
+                return read_retry_copy(record, clock.wall_ms())
             except ValueError as error:
                 return Failure(
                     kind=FailureKind.TERMINAL, error_type="ForeignRecord", message=f"not a retry copy: {error}"
@@ -41,7 +40,7 @@ def make_screen(binding: Binding) -> Screen | None:
                     return False
             except FilterEvaluationError as error:
                 return Failure(kind=FailureKind.TERMINAL, error_type="FilterEvaluationError", message=str(error))
-        if max_age is not None and (age := time.time() - record.timestamp / 1000) > max_age:
+        if max_age is not None and (age := clock.wall() - record.timestamp / 1000) > max_age:
             return Failure(
                 kind=FailureKind.TERMINAL,
                 error_type="Expired",

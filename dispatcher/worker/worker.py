@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from bindings import Binding
 from bindings.errors import InvalidOutcome
 from dispatcher.brokers.base import Broker, Consumer
+from dispatcher.clock import Clock
 from dispatcher.config import Settings
 from dispatcher.core.counters import Counters
-from dispatcher.core.delivery import Delivery, Failure
+from dispatcher.core.delivery import Delivery, Failure, State
 from dispatcher.core.record import Outgoing, TopicPartition
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
@@ -29,7 +30,8 @@ from dispatcher.errors import (
 from dispatcher.invokers.base import Reply
 from dispatcher.invokers.failures import reply_to
 from dispatcher.invokers.local import LocalInvoker
-from dispatcher.telemetry.metrics import State, Statistics
+from dispatcher.telemetry.metrics import State as WorkerState
+from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.throttle import Throttle
 from dispatcher.worker.positions import beginnings
 from dispatcher.worker.producing import SettlementWriter
@@ -60,32 +62,42 @@ class Worker:
         broker: where the streams are; open, and left open.
         settings: of the process.
         until_caught_up: end once all that stood in the log at the start is settled.
+        clock: read instead of the system's; the event loop must run on it too.
     """
 
     def __init__(
-        self, binding: Binding, broker: Broker, *, app: str, settings: Settings, until_caught_up: bool = False
+        self,
+        binding: Binding,
+        broker: Broker,
+        *,
+        app: str,
+        settings: Settings,
+        until_caught_up: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.name = binding.name
         self.group = f"{app}.{binding.name}"
+        self._clock = clock or Clock()
         self._binding = binding
         self._broker = broker
         self._settings = settings
         self._until_caught_up = until_caught_up
         self._streams = binding.streams
         self._counters = Counters()
-        self._scheduler = Scheduler(binding, now=time.monotonic(), counters=self._counters)
+        self._scheduler = Scheduler(binding, now=self._clock.monotonic(), counters=self._counters)
         self._invoker = LocalInvoker(binding, abandoned=self._abandoned)
         self._writer = SettlementWriter(binding, broker)
         self._runners = Runners(
             binding,
             self._scheduler,
             self._invoker,
+            clock=self._clock,
             settle=self._settle,
             idle=self._set_alarm,
             progress=self._on_progress,
             failed=self._fail,
         )
-        self._screen = make_screen(binding)
+        self._screen = make_screen(binding, self._clock)
         self._consumer: Consumer | None = None
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()
@@ -99,7 +111,7 @@ class Worker:
         self._ends: dict[TopicPartition, int] = {}
         self._corrupt: set[TopicPartition] = set()
         self._joined = False
-        self._state: State = "joining"
+        self._state: WorkerState = "joining"
         self._throttle = Throttle(10.0)
         self._abandoned_threads: set[Future[Any]] = set()
 
@@ -124,14 +136,14 @@ class Worker:
             if self._until_caught_up:
                 self._targets = await self._find_ends(self._streams)
             while not self._stopping.is_set():
-                began = time.monotonic()
+                began = self._clock.monotonic()
                 try:
                     await self._consume()
                     break
                 except BrokerUnavailable as error:
                     if not self._joined:
                         raise
-                    if time.monotonic() - began > _LONGEST_REBUILD:
+                    if self._clock.monotonic() - began > _LONGEST_REBUILD:
                         wait = _FIRST_REBUILD
                     logger.warning("%s: the broker is gone, trying again in %g s: %s", self.name, wait, error)
                     self._trouble = None
@@ -199,7 +211,12 @@ class Worker:
 
     async def _begin(self, partitions: Collection[TopicPartition]) -> None:
         found = await beginnings(
-            self._broker, self._binding, self.group, partitions, foreign_metadata=self._settings.on_foreign_metadata
+            self._broker,
+            self._binding,
+            self.group,
+            partitions,
+            foreign_metadata=self._settings.on_foreign_metadata,
+            now=self._clock.wall(),
         )
         for id_, beginning in found.items():
             partition = self._scheduler.assign(id_, beginning.position, beginning.offsets)
@@ -216,8 +233,8 @@ class Worker:
 
     async def _let_go(self, partitions: Collection[TopicPartition]) -> None:
         self._scheduler.revoke(partitions)
-        deadline = time.monotonic() + self._settings.drain
-        while not self._scheduler.is_drained(partitions) and (left := deadline - time.monotonic()) > 0:
+        deadline = self._clock.monotonic() + self._settings.drain
+        while not self._scheduler.is_drained(partitions) and (left := deadline - self._clock.monotonic()) > 0:
             self._progress.clear()
             await self._wait_for_progress(left)
         if not self._scheduler.is_drained(partitions):
@@ -270,7 +287,7 @@ class Worker:
         except CorruptRecords as error:
             self._meet_corrupt(consumer, error)
             return
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for id_, records in fetched.items():
             for delivery, failure in self._scheduler.admit(id_, records, now=now, screen=self._screen):
                 self._give_up(delivery, failure)
@@ -352,13 +369,13 @@ class Worker:
         try:
             records = [result(self._binding, batch, index, emit) for index, emit in enumerate(reply.results)]
         except InvalidOutcome as error:
-            reply = reply_to(error, self._binding.retry)
-        wall_ms = time.time_ns() // 1_000_000
+            reply = replace(reply_to(error, self._binding.retry), failures=reply.failures)
+        wall_ms = self._clock.wall_ms()
         settlement = self._scheduler.settle(
             batch,
             reply.failures,
             rest=reply.rest,
-            now=time.monotonic(),
+            now=self._clock.monotonic(),
             wall_ms=wall_ms,
             has_results=bool(records),
         )
@@ -370,7 +387,7 @@ class Worker:
         self._on_progress()
 
     def _give_up(self, delivery: Delivery, failure: Failure) -> None:
-        settlement = self._scheduler.give_up(delivery, failure, wall_ms=time.time_ns() // 1_000_000)
+        settlement = self._scheduler.give_up(delivery, failure, wall_ms=self._clock.wall_ms())
         if settlement is not None:
             self._spawn(self._write(settlement, ()))
 
@@ -385,8 +402,17 @@ class Worker:
     def _tell(self, batch: Sequence[Delivery], reply: Reply) -> None:
         for index, delivery in enumerate(batch):
             failure = reply.failures.get(index, reply.rest)
-            if failure is not None and logger.isEnabledFor(logging.DEBUG):
-                record = delivery.origin
+            if failure is None:
+                continue
+            record = delivery.origin
+            if self._binding.retry.then == "drop" and delivery.state in (State.SETTLING, State.DONE):
+                if (more := self._throttle.admits(("dropped", failure.error_type))) is not None:
+                    logger.warning(
+                        "%s: %s/%d@%d is dropped, after %d attempts: %s: %s%s",
+                        self.name, record.topic, record.partition, record.offset, delivery.attempts,
+                        failure.error_type, failure.message, f" ({more} more like it before)" if more else "",
+                    )  # fmt: skip
+            elif logger.isEnabledFor(logging.DEBUG):
                 logger.debug(
                     "%s: %s/%d@%d failed (attempt %d): %s: %s",
                     self.name, record.topic, record.partition, record.offset, delivery.attempts,
@@ -414,7 +440,7 @@ class Worker:
         loop = asyncio.get_running_loop()
 
         def release() -> None:
-            self._scheduler.release(batch, time.monotonic())
+            self._scheduler.release(batch, self._clock.monotonic())
             self._set_alarm()
 
         def ended(thread: Future[Any]) -> None:
@@ -428,7 +454,7 @@ class Worker:
 
     def _set_alarm(self) -> None:
         """Have :meth:`_ring` called when the next thing is due."""
-        at = self._scheduler.wakes_at(time.monotonic())
+        at = self._scheduler.wakes_at(self._clock.monotonic())
         if at is None:
             return
         if self._alarm is not None:
@@ -439,13 +465,13 @@ class Worker:
 
     def _ring(self) -> None:
         self._alarm = None
-        self._scheduler.tick(time.monotonic())
+        self._scheduler.tick(self._clock.monotonic())
         self._runners.wake()
         self._set_alarm()
 
     def _watch_timeouts(self) -> None:
         """Cancel what took too long, and look again when the next could have: none that starts later is due before."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         at = max(self._runners.expire(now), now + _TIMEOUT_GRAIN)
         self._expiry = asyncio.get_running_loop().call_at(at, self._watch_timeouts)
 
