@@ -126,7 +126,12 @@ def open_broker(url: str, *, must_exist: bool = False) -> Broker:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's coroutine to its end."""
-    import asyncio  # 40 ms that `dispatch --help` does not need
+    """Run a command's coroutine to its end; of what is logged, only warnings are told, unless it is set up otherwise."""
+    # 40 ms that `dispatch --help` does not need.
+    import asyncio
+
+    from dispatcher.telemetry.logs import warnings_only
+
+    warnings_only()
 
     return asyncio.run(work)

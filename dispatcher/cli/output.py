@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from dispatcher.config import DEFAULT_BROKER
-from dispatcher.errors import BrokerUnavailable, DispatchError, StreamNotFound
+from dispatcher.errors import DispatchError
 from dispatcher.telemetry.text import columns, printable
 
 if TYPE_CHECKING:
@@ -45,12 +45,9 @@ def fail(message: str, hint: str | None = None) -> None:
 
 
 def hint_for(error: DispatchError) -> str | None:
-    """The command that a person would run next, for the errors whose message can't know it."""
-    if isinstance(error, StreamNotFound):
-        return "dispatch streams list"
-    if isinstance(error, BrokerUnavailable):
-        return "dispatch check"
-    return None
+    """The command that a person would run next: the note that the error carries, if it does."""
+    notes = getattr(error, "__notes__", ())
+    return notes[0] if notes else None
 
 
 def command(*words: str, broker: str = DEFAULT_BROKER) -> str:

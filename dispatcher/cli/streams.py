@@ -173,5 +173,7 @@ async def described(broker: Broker, stream: str) -> StreamInfo:
 
         near = difflib.get_close_matches(stream, [each.name for each in await broker.list_streams()])
         meant = f": did you mean {' or '.join(near)}?" if near else ""
-        raise StreamNotFound(f"there is no stream {stream} on {broker.url}{meant}")
+        error = StreamNotFound(f"there is no stream {stream} on {broker.url}{meant}")
+        error.add_note(command("streams", "list", broker=broker.url))
+        raise error
     return info

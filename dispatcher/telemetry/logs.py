@@ -12,7 +12,7 @@ from dispatcher.telemetry.text import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["JSONFormatter", "TextFormatter", "configure"]
+__all__ = ["JSONFormatter", "TextFormatter", "configure", "warnings_only"]
 
 LogFormat = Literal["text", "json"]
 
@@ -89,3 +89,15 @@ def configure(console: Console, *, level: str = "info", style: LogFormat = "text
     chatty = level.upper() if level == "debug" else max(logging.WARNING, root.level)
     for name in ("aiokafka", "asyncio"):
         logging.getLogger(name).setLevel(chatty)
+
+
+def warnings_only() -> None:
+    """For short commands: warnings to stderr as text, and the client library's errors alone. Changes nothing where
+    :func:`configure` was called before."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextFormatter())
+    root.addHandler(handler)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 import time
@@ -92,8 +91,10 @@ class Report:
     async def __aexit__(self, *exc_info: object) -> None:
         if self._task:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
+            if not self._task.cancelled() and (error := self._task.exception()):
+                # What is shown has failed, not what was done: the run goes on, and ends as it would have.
+                log.error("the live report has stopped by a bug in it", exc_info=error)
         if self._live:
             self._live.stop()
         else:

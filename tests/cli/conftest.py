@@ -74,13 +74,21 @@ class Running:
 class Dispatch:
     """The command ``dispatch``, typed in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bytecode: Path) -> None:
         self.folder = folder
         self.environ = {
             name: value
             for name, value in os.environ.items()
-            if name not in {"FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "DISPATCH_BROKER", "COLUMNS"}
-        } | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+            if name
+            not in {
+                "FORCE_COLOR",
+                "NO_COLOR",
+                "CLICOLOR_FORCE",
+                "DISPATCH_BROKER",
+                "COLUMNS",
+                "PYTHONDONTWRITEBYTECODE",
+            }
+        } | {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(bytecode)}
         self._running: list[Running] = []
 
     def __call__(self, *words: str, stdin: str | bytes = b"", **environ: str) -> Done:
@@ -127,11 +135,17 @@ class Dispatch:
                 pipe.close()
 
 
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands keep what they compile: each start is twice as fast, and the checkout stays clean."""
+    return tmp_path_factory.mktemp("bytecode")
+
+
 @pytest.fixture
-def dispatch(tmp_path: Path) -> Iterator[Dispatch]:
+def dispatch(tmp_path: Path, bytecode: Path) -> Iterator[Dispatch]:
     """The command, in an empty folder named ``shop``."""
     folder = tmp_path / "shop"
     folder.mkdir()
-    command = Dispatch(folder)
+    command = Dispatch(folder, bytecode)
     yield command
     command.close()

@@ -163,6 +163,17 @@ def test_tail_follows(dispatch: Any) -> None:
     assert following.end().code == 0
 
 
+def test_ctrl_c_ends_a_tail_that_follows_without_a_word(dispatch: Any) -> None:
+    """The usual end of following a stream is no error to talk about; the exit code tells it."""
+    dispatch("send", "orders", "-", stdin="1\n")
+    following = dispatch.start("streams", "tail", "orders", "-f")
+    assert following.process.stdout
+    assert following.process.stdout.readline()
+    following.interrupt()
+    done = following.end()
+    assert (done.code, done.stderr) == (130, "")
+
+
 def test_list_show_and_create_agree(dispatch: Any) -> None:
     """A stream is made with the partitions and settings asked for; making it again is no error, otherwise it is one."""
     made = ("streams", "create", "orders", "--partitions", "3", "--config", "retention.ms=86400000")
