@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from bindings import Binding, bindings_of
 from dispatcher.brokers.base import Broker, StreamInfo
 from dispatcher.brokers.embedded import EmbeddedBroker
@@ -19,6 +21,9 @@ from dispatcher.worker import Worker
 
 #: Seconds that anything may take. A rebalance of a real cluster takes 3, on a busy machine more.
 PATIENCE = 40.0
+
+#: For tests whose promise depends on the broker; the others run on the embedded one alone.
+on_both = pytest.mark.parametrize("kind", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 
 Message = tuple[bytes | None, bytes | None]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import defaultdict
 from dataclasses import dataclass
 
 import pytest
-from bench import Bench, until
+from bench import Bench, on_both, until
 
 from bindings import Event, on_stream
 
@@ -46,7 +47,7 @@ class Ledger:
         return sum(
             after.start < before.end or after.sequence <= before.sequence
             for lane in lanes.values()
-            for before, after in zip(lane, lane[1:], strict=False)
+            for before, after in itertools.pairwise(lane)
         )
 
     def most_at_once(self) -> int:
@@ -70,7 +71,7 @@ async def waver(rng: random.Random) -> None:
 EVENTS = 4_000
 
 
-@pytest.mark.parametrize("kind", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+@on_both
 async def test_the_events_of_a_key_run_one_after_another_and_other_keys_pass(bench: Bench) -> None:
     """Under order="key" no two events of a key overlap or change places, while others run beside them; the same ledger
     shows disorder within keys under order="none", so it would show it here."""
