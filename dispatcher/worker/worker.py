@@ -388,6 +388,7 @@ class Worker:
 
     def _give_up(self, delivery: Delivery, failure: Failure) -> None:
         settlement = self._scheduler.give_up(delivery, failure, wall_ms=self._clock.wall_ms())
+        self._tell([delivery], Reply(rest=failure))
         if settlement is not None:
             self._spawn(self._write(settlement, ()))
 
