@@ -58,3 +58,20 @@ def test_send_check_run_and_look_on_kafka(dispatch: Any, kafka_bootstrap: str) -
     assert len(dispatch("streams", "show", stream, "--json").json["partitions"]) == 3
     again = dispatch("run", "app.py", "--until-caught-up", "--json")
     assert (again.code, again.json["functions"][0]["consumed"]) == (0, 0)
+
+
+def test_ctrl_c_leaves_the_group_and_the_next_run_goes_on_at_once(dispatch: Any, kafka_bootstrap: str) -> None:
+    """A drained run commits and leaves, so that its successor neither waits for a session to end nor sees an event twice."""
+    stream = f"orders-{secrets.token_hex(4)}"
+    dispatch.environ["DISPATCH_BROKER"] = f"kafka://{kafka_bootstrap}"
+    dispatch.write("app.py", APP.replace("STREAM", stream))
+    dispatch("send", stream, "-", "--create", stdin='{"id": 1}\n{"id": 2}\n')
+    run = dispatch.start("run", "app.py")
+    run.until(lambda: run.said("done 2,"), "both events", 40)
+    run.interrupt()
+    done = run.end()
+    assert done.code == 130
+    assert "Traceback" not in done.stderr
+    again = dispatch("run", "app.py", "--until-caught-up", "--json")
+    assert (again.code, again.json["functions"][0]["consumed"]) == (0, 0)
+    assert again.json["functions"][0]["seconds"] < 8
