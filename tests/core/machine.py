@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -93,6 +94,17 @@ class Stored:
     attempts: dict[int, int] = field(default_factory=dict)
 
 
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from([b"a", b"a", b"b", None, b""]),
+        st.sampled_from([KEEP] * 8 + [FILTER, BAD]),
+        st.sampled_from([0, 0, 0, 1, 3]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
 class DeliveryMachine(RuleBasedStateMachine):
     """Random events, outcomes, rebalances, crashes, commits and clock steps against the model."""
 
@@ -121,8 +133,19 @@ class DeliveryMachine(RuleBasedStateMachine):
         rate=st.sampled_from([None, None, None, 2.0]),
         metadata_limit=st.sampled_from([4096, 4096, 4096, 20]),
         seed=st.integers(0, 9),
+        events=EVENTS,
     )
-    def begin(self, order: Any, batch: Any, retry: Any, concurrency: int, rate: Any, metadata_limit: int, seed: int):
+    def begin(
+        self,
+        order: Any,
+        batch: Any,
+        retry: Any,
+        concurrency: int,
+        rate: Any,
+        metadata_limit: int,
+        seed: int,
+        events: list[tuple[bytes | None, bytes, int]],
+    ) -> None:
         self.binding = make_binding(
             batch_function=batch is not None,
             order=order,
@@ -140,6 +163,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.fates: dict[tuple[TopicPartition, int], str] = {}
         self.stored = {id_: Stored() for id_ in PARTITIONS}
         self.boot()
+        self.produce(P0, events, True)
 
     def boot(self) -> None:
         """A new process, which owns all partitions."""
@@ -176,22 +200,17 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(
         id_=st.sampled_from(PARTITIONS),
-        events=st.lists(
-            st.tuples(
-                st.sampled_from([None, b"", b"a", b"a", b"b"]),
-                st.sampled_from([KEEP, KEEP, KEEP, KEEP, KEEP, KEEP, FILTER, BAD]),
-                st.sampled_from([0, 0, 0, 1, 3]),
-            ),
-            min_size=1,
-            max_size=8,
-        ),
+        events=EVENTS,
+        fetch=st.sampled_from([True, True, False]),
     )
-    def produce(self, id_: TopicPartition, events: list[tuple[bytes | None, bytes, int]]) -> None:
+    def produce(self, id_: TopicPartition, events: list[tuple[bytes | None, bytes, int]], fetch: bool) -> None:
         """Events come into the log, some with a gap before them."""
         log = self.log[id_]
         for key, value, gap in events:
             offset = (log[-1].offset + 1 if log else 0) + gap
             log.append(Rec(id_.topic, id_.partition, offset, WALL, key, value))
+        if fetch:
+            self.poll(id_, len(events))
 
     @rule(id_=st.sampled_from(PARTITIONS), most=st.integers(1, 10), rewind=st.sampled_from([0, 0, 0, 2]))
     def poll(self, id_: TopicPartition, most: int, rewind: int = 0) -> None:
@@ -322,7 +341,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=6, max_size=6),
         rest=st.sampled_from([None, None, *FAILURES]),
         results=st.booleans(),
-        abandon=st.sampled_from(["no", "no", "before", "after"]),
+        abandon=st.sampled_from(["no", "before", "after"]),
     )
     def end(self, index: int, outcomes: list[str], rest: str | None, results: bool, abandon: str) -> None:
         """An invocation ends in one of the many ways there are."""
@@ -487,7 +506,6 @@ class DeliveryMachine(RuleBasedStateMachine):
         for own, delivery in zip(running.owners, running.batch, strict=True):
             own.held.discard(delivery.record.offset)
 
-    @rule(pause=st.booleans())
     def operate(self, pause: bool) -> None:
         """An operator pauses and resumes."""
         self.paused = pause
@@ -498,29 +516,31 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     # -- rebalances, crashes, commits
 
-    @rule(id_=st.sampled_from(PARTITIONS))
-    def revoke(self, id_: TopicPartition) -> None:
-        """A partition is about to go; what runs may still finish."""
-        self.scheduler.revoke([id_])
-        if id_ in self.owned:
-            self.owned[id_].open = False
-
-    @rule(id_=st.sampled_from(PARTITIONS))
-    def drop(self, id_: TopicPartition) -> None:
-        """A partition has gone, drained or not."""
-        self.scheduler.drop([id_])
-        if (own := self.owned.pop(id_, None)) is not None:
-            own.gone, own.open = True, False
-
-    @rule(id_=st.sampled_from(PARTITIONS))
-    def assign(self, id_: TopicPartition) -> None:
-        """A partition comes (again), from its stored commit."""
-        self.own(id_)
-
-    @rule()
-    def crash(self) -> None:
-        """The process dies; another one begins with what is stored."""
-        self.boot()
+    @rule(
+        id_=st.sampled_from(PARTITIONS),
+        what=st.sampled_from(["revoke", "drop", "assign", "crash", "restart", "restart", "pause", "resume", "resume"]),
+        fetch=st.booleans(),
+    )
+    def disturb(self, id_: TopicPartition, what: str, fetch: bool) -> None:
+        """A rebalance (drained or not), the death of the process, or an operator."""
+        if what == "revoke":
+            self.scheduler.revoke([id_])
+            if id_ in self.owned:
+                self.owned[id_].open = False
+        elif what == "drop":
+            self.scheduler.drop([id_])
+            if (own := self.owned.pop(id_, None)) is not None:
+                own.gone, own.open = True, False
+        elif what == "assign":
+            self.own(id_)
+        elif what in ("crash", "restart"):
+            if what == "restart":
+                self.commit("stored")
+            self.boot()
+        else:
+            self.operate(pause=what == "pause")
+        if fetch and what in ("assign", "crash", "restart"):
+            self.poll(id_, 20)
 
     @rule(fate=st.sampled_from(["stored", "stored", "stored", "lost", "answer lost"]))
     def commit(self, fate: str) -> None:
@@ -529,6 +549,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         for id_, commit in due.items():
             self.check_commit(self.owned[id_], commit)
         if fate == "lost":
+            assert self.scheduler.due_commits() == due, "a commit that was lost is not given out again"
             return
         for id_, commit in due.items():
             own = self.owned[id_]
@@ -595,6 +616,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         scheduler = self.scheduler
         assert scheduler.in_flight == len(self.in_flight) + len(self.abandoned)
         assert scheduler.paused == self.paused
+        assert scheduler.limit == 0 or not self.paused
         assert set(scheduler.partitions) == set(self.owned)
         for id_, own in self.owned.items():
             assert list(own.partition.pending) == sorted(own.pending)
@@ -611,7 +633,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """In the end, with functions that succeed, everything is done, dead-lettered, dropped or filtered."""
-        if not hasattr(self, "scheduler"):
+        if not hasattr(self, "scheduler") or sys.exc_info()[0] is not None:
             return
         for id_ in PARTITIONS:
             if id_ not in self.owned or not self.owned[id_].open:
