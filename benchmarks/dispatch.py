@@ -197,6 +197,7 @@ def compare(events: int, runs: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Compare the arms, or run the one that is named."""
     parser = argparse.ArgumentParser(description="Dispatcher against a bare aiokafka loop.")
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--runs", type=int, default=5)

@@ -156,6 +156,7 @@ class Worker:
     def stop(self) -> None:
         """Ask for the drain: start nothing more, finish what runs, commit, leave. May be called again."""
         self._state = "draining"
+        self._scheduler.revoke(list(self._scheduler.partitions))
         self._stopping.set()
         self._progress.set()
 
@@ -218,6 +219,8 @@ class Worker:
             foreign_metadata=self._settings.on_foreign_metadata,
             now=self._clock.wall(),
         )
+        if self._stopping.is_set():
+            return  # it leaves the group in a moment: its successor begins where we would
         for id_, beginning in found.items():
             partition = self._scheduler.assign(id_, beginning.position, beginning.offsets)
             self._counters.skipped += beginning.lost
@@ -230,17 +233,19 @@ class Worker:
             self._state = "running"
         self._progress.set()
         await self._commit()
+        await self._read_ends()
 
-    async def _let_go(self, partitions: Collection[TopicPartition]) -> None:
+    async def _let_go(self, partitions: Collection[TopicPartition], *, budget: float | None = None) -> None:
         self._scheduler.revoke(partitions)
-        deadline = self._clock.monotonic() + self._settings.drain
+        budget = self._settings.drain if budget is None else budget
+        deadline = self._clock.monotonic() + budget
         while not self._scheduler.is_drained(partitions) and (left := deadline - self._clock.monotonic()) > 0:
             self._progress.clear()
             await self._wait_for_progress(left)
         if not self._scheduler.is_drained(partitions):
             logger.warning(
                 "%s: what still ran after %g s was let go; those events will be delivered again",
-                self.name, self._settings.drain,
+                self.name, budget,
             )  # fmt: skip
         await self._commit()
         self._scheduler.drop(partitions)
@@ -261,7 +266,10 @@ class Worker:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             self._state = "draining" if self._stopping.is_set() else "joining"
-            await self._let_go(list(self._scheduler.partitions))
+            # Cancelled is forced: what is done is committed, what runs is not waited for.
+            task = asyncio.current_task()
+            is_forced = task is not None and task.cancelling() > 0
+            await self._let_go(list(self._scheduler.partitions), budget=0.0 if is_forced else None)
             await consumer.close()
             self._consumer = None
 
@@ -523,11 +531,14 @@ class Worker:
 
     async def _measure_backlog(self) -> None:
         while True:
-            try:
-                self._ends = await self._broker.end_offsets(list(self._scheduler.partitions))
-            except BrokerError:
-                self._ends = {}
             await asyncio.sleep(_BACKLOG_INTERVAL)
+            await self._read_ends()
+
+    async def _read_ends(self) -> None:
+        try:
+            self._ends = await self._broker.end_offsets(list(self._scheduler.partitions))
+        except BrokerError:
+            self._ends = {}  # unknown, which is not 0
 
     def _backlog(self, pending: int) -> int | None:
         partitions = self._scheduler.partitions
