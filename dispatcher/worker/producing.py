@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker, Producer
-from dispatcher.core.delivery import Failure, FailureKind
+from dispatcher.core.delivery import Delivery, Failure, FailureKind
 from dispatcher.core.record import Outgoing
 from dispatcher.core.retries import Reason
-from dispatcher.core.settlement import DeadLettered, Settlement
+from dispatcher.core.settlement import DeadLettered, Moved, Settlement
 from dispatcher.errors import BrokerError, RecordTooLarge
 from dispatcher.telemetry.throttle import Throttle
 from dispatcher.worker.records import dead_letter, retry_copy, truncated
@@ -22,8 +23,11 @@ logger = logging.getLogger("dispatcher.worker")
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 10.0
-# What is kept of the value of a dead letter that its topic does not take: enough to see what it was.
-_KEPT_BYTES = 64_000
+# What is kept of a dead letter that its topic does not take: enough to see what it was, then hardly more than where.
+_KEPT_BYTES = (64_000, 500)
+
+#: A record to write, and what it stands for: None for a result.
+_Due = tuple[Outgoing, DeadLettered | Moved | None]
 
 
 class SettlementWriter:
@@ -42,10 +46,10 @@ class SettlementWriter:
         A topic that refuses or is down holds up its own events and no others: their offsets are not
         committed, and the write is tried again, at most every 10 s.
         """
-        left: list[Outgoing] = [
-            *results,
-            *(dead_letter(self._binding, letter) for letter in settlement.dead),
-            *(retry_copy(self._binding, moved) for moved in settlement.moved),
+        left: list[_Due] = [
+            *((record, None) for record in results),
+            *((dead_letter(self._binding, letter), letter) for letter in settlement.dead),
+            *((retry_copy(self._binding, moved), moved) for moved in settlement.moved),
         ]
         wait = _FIRST_WAIT
         while left:
@@ -54,24 +58,28 @@ class SettlementWriter:
             except BrokerError as error:
                 outcomes: Sequence[object] = [error] * len(left)
             else:
-                outcomes = await asyncio.gather(*(producer.send(record) for record in left), return_exceptions=True)
-            failed: list[Outgoing] = []
-            for record, outcome in zip(left, outcomes, strict=True):
+                outcomes = await asyncio.gather(*(producer.send(record) for record, _ in left), return_exceptions=True)
+            smaller: list[_Due] = []
+            again: list[_Due] = []
+            for (record, source), outcome in zip(left, outcomes, strict=True):
+                instead = None
                 if isinstance(outcome, RecordTooLarge):
-                    failed += self._shrink(settlement, record, outcome)
+                    instead = self._shrink(settlement, record, source, outcome)
+                if instead is not None:
+                    smaller += instead
                 elif isinstance(outcome, BrokerError):
                     self._complain(record, outcome)
-                    failed.append(record)
+                    again.append((record, source))
                 elif isinstance(outcome, BaseException):
                     raise outcome
-            if not failed:
-                return True
-            if not any(delivery.partition.active for delivery in settlement.deliveries()):
+            if not settlement.done:
+                again = [(record, source) for record, source in again if source is not None]
+            left = smaller + again
+            if left and not any(delivery.partition.active for delivery in settlement.deliveries()):
                 return False
-            if len(failed) == len(left):
+            if left == again and left:
                 await asyncio.sleep(wait)
                 wait = min(_LONGEST_WAIT, 2 * wait)
-            left = failed
         return True
 
     async def close(self) -> None:
@@ -85,26 +93,45 @@ class SettlementWriter:
                 self._producer = await self._broker.producer()
             return self._producer
 
-    def _shrink(self, settlement: Settlement, record: Outgoing, error: RecordTooLarge) -> list[Outgoing]:
-        """What to write instead of a record that its topic does not take."""
-        if any(letter.failure.error_type == "RecordTooLarge" for letter in settlement.dead) or not settlement.done:
-            logger.error(
-                "%s: a dead letter is too large for it and is cut to %d bytes: %s", record.topic, _KEPT_BYTES, error
-            )
-            return [truncated(record, _KEPT_BYTES)]
-        # A result that is too large will be so at each attempt: its events are dead letters.
+    def _shrink(
+        self, settlement: Settlement, record: Outgoing, source: DeadLettered | Moved | None, error: RecordTooLarge
+    ) -> list[_Due] | None:
+        """What to write instead of a record that its topic does not take; None when it is as small as can be."""
+        if isinstance(source, DeadLettered):
+            for keep in _KEPT_BYTES:
+                cut = truncated(record, keep)
+                if cut != record:
+                    logger.error("%s: a dead letter is too large for it and is cut to %d bytes: %s", record.topic, keep, error)
+                    return [(cut, source)]
+            return None
+        # It will be too large at each attempt: its events are given up.
+        what = "its result" if source is None else "its copy for a later attempt"
         failure = Failure(
             kind=FailureKind.TERMINAL,
             error_type="RecordTooLarge",
-            message=f"its result is too large for {record.topic}: {error}",
+            message=f"{what} is too large for {record.topic}: {error}",
         )
-        letters = []
-        for delivery in settlement.done:
-            delivery.remember().failure = failure
-            letters.append(DeadLettered(delivery, Reason.OVERSIZE, failure))
-        settlement.done.clear()
+        if source is None:
+            given_up = list(settlement.done)
+            settlement.done.clear()
+        else:
+            given_up = [source.delivery]
+            settlement.moved.remove(source)
+        if self._binding.retry.then == "drop":
+            logger.warning("%s: %d events are dropped: %s", self._binding.name, len(given_up), failure.message)
+            settlement.dropped.extend(given_up)
+            return []
+        letters = [self._bury(delivery, failure) for delivery in given_up]
         settlement.dead.extend(letters)
-        return [dead_letter(self._binding, letter) for letter in letters]
+        return [(dead_letter(self._binding, letter), letter) for letter in letters]
+
+    @staticmethod
+    def _bury(delivery: Delivery, failure: Failure) -> DeadLettered:
+        history = delivery.remember()
+        history.failure = failure
+        history.last_failed = time.time_ns() // 1_000_000
+        history.first_failed = history.first_failed or history.last_failed
+        return DeadLettered(delivery, Reason.OVERSIZE, failure)
 
     def _complain(self, record: Outgoing, error: BrokerError) -> None:
         if (more := self._throttle.admits(record.topic)) is not None:

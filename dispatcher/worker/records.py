@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bindings import Binding, Emit
+from bindings.errors import InvalidOutcome
 from bindings.results import encode
 from dispatcher.core.delivery import Delivery, Returned
 from dispatcher.core.record import Outgoing, Record
@@ -113,17 +114,19 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
 
 
 def truncated(letter: Outgoing, keep: int) -> Outgoing:
-    """The dead letter of an event that its topic does not take whole: the first ``keep`` bytes of its value.
+    """The dead letter of an event that its topic does not take whole: at most ``keep`` bytes of its value, key and error.
 
-    The header ``dispatch-dead-truncated`` holds the size that it had. The coordinates lead to the original.
+    The header ``dispatch-dead-truncated`` holds the size that its value had. The coordinates lead to the original.
     """
-    value = letter.value or b""
-    kept = [header for header in letter.headers if header[0].startswith(DEAD_PREFIX)]
+    value, size = letter.value, f"{DEAD_PREFIX}truncated"
+    headers = [(name, (fact or b"")[:keep]) for name, fact in letter.headers if name.startswith(DEAD_PREFIX)]
+    if not any(name == size for name, _ in headers):
+        headers.append((size, str(len(value or b"")).encode()))
     return Outgoing(
         topic=letter.topic,
-        value=value[:keep],
+        value=None if value is None else value[:keep],
         key=letter.key if len(letter.key or b"") <= keep else None,
-        headers=(*kept, (f"{DEAD_PREFIX}truncated", str(len(value)).encode())),
+        headers=tuple(headers),
     )
 
 
@@ -134,13 +137,13 @@ def result(binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit) 
     at each delivery of the same event(s), so that a consumer can tell a repeated result.
 
     Raises:
-        InvalidOutcome: the value can't be made JSON.
+        InvalidOutcome: the value can't be made JSON, or the key or a header is of a type that no record can have.
     """
     if binding.emits is None:
         msg = "only a function with emits= has results"
         raise ValueError(msg)
     first = batch[0].origin
-    key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+    key, headers = _key_and_headers(emit)
     if key is None and len({delivery.origin.key for delivery in batch}) == 1:
         key = first.key
     event_id = f"{first.topic}/{first.partition}/{first.offset}#{index}"
@@ -148,5 +151,20 @@ def result(binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit) 
         topic=binding.emits,
         value=encode(emit.value),
         key=key,
-        headers=(*emit.headers, ("dispatch-function", binding.name.encode()), ("dispatch-event-id", event_id.encode())),
+        headers=(*headers, ("dispatch-function", binding.name.encode()), ("dispatch-event-id", event_id.encode())),
     )
+
+
+def _key_and_headers(emit: Emit) -> tuple[bytes | None, tuple[tuple[str, bytes | None], ...]]:
+    try:
+        key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+        headers = tuple((name, value) for name, value in emit.headers)
+        for name, value in headers:
+            name.encode()
+            if not isinstance(value, bytes | None):
+                raise TypeError(f"the header {name!r} is {type(value).__name__}")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidOutcome(f"Emit(...): its headers are pairs of str and bytes, in UTF-8: {error}") from error
+    if not isinstance(key, bytes | None):
+        raise InvalidOutcome(f"Emit(key=...): bytes or str, not {type(key).__name__}")
+    return key, headers

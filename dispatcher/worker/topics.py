@@ -21,7 +21,8 @@ _HEADER_ROOM = 65_536
 def written_streams(binding: Binding) -> dict[str, str]:
     """The streams that a binding writes to, each with the source whose partition count it takes."""
     written = {}
-    if binding.retry.then == "dead_letter":
+    # What is rejected rests there under then="pause" too.
+    if binding.retry.then != "drop":
         written = {binding.dead_letter_topic(stream): stream for stream in binding.streams}
     if binding.order == "none":
         written |= {binding.retry_topic(stream): stream for stream in binding.streams}
