@@ -212,10 +212,18 @@ class Scheduler:
             if record.offset < tracker.end or tracker.is_done(record.offset):
                 continue
             verdict = True if screen is None else screen(record)
-            if verdict is True:
-                if tracker.attempts.get(record.offset, 0) < self._retry.max_attempts or self._retry.then == "pause":
-                    kept.append(record)
-                    continue
+            attempts, origin = tracker.attempts.get(record.offset, 0), None
+            if isinstance(verdict, Returned):
+                attempts, origin = max(attempts, verdict.attempts), verdict.origin
+            elif verdict is not True and verdict and verdict.error_type == "Expired" and self._retry.then == "pause":
+                # It keeps its place in its lane, until an operator resumes.
+                self.pause()
+                verdict = True
+            may_run = attempts < self._retry.max_attempts or self._retry.then == "pause"
+            if verdict is True and may_run:
+                kept.append(record)
+                continue
+            if (verdict is True or origin is not None) and not may_run:
                 # Its last attempt was made by a former owner, which did not live to write the dead letter.
                 verdict = Failure(
                     kind=FailureKind.FUNCTION,
@@ -228,15 +236,14 @@ class Scheduler:
                 continue
             delivery = Delivery(record, owned, None, record_size(record))
             history = delivery.remember()
-            history.attempts = tracker.attempts.pop(record.offset, 0)
+            history.attempts, history.origin = attempts, origin
+            tracker.attempts.pop(record.offset, None)
             owned.pending[record.offset] = delivery
             owned.held_bytes += delivery.size
             if isinstance(verdict, Returned):
-                history.origin = verdict.origin
-                history.attempts = max(history.attempts, verdict.attempts)
                 history.due = now + verdict.wait
                 self._park(delivery)
-            else:
+            elif isinstance(verdict, Failure):
                 delivery.state = State.SETTLING
                 refused.append((delivery, verdict))
         return kept
