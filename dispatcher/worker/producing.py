@@ -101,7 +101,9 @@ class SettlementWriter:
             for keep in _KEPT_BYTES:
                 cut = truncated(record, keep)
                 if cut != record:
-                    logger.error("%s: a dead letter is too large for it and is cut to %d bytes: %s", record.topic, keep, error)
+                    logger.error(
+                        "%s: a dead letter is too large for it and is cut to %d bytes: %s", record.topic, keep, error
+                    )
                     return [(cut, source)]
             return None
         # It will be too large at each attempt: its events are given up.
