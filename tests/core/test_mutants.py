@@ -20,7 +20,7 @@ from dispatcher.core.settlement import Settlement
 from .machine import DeliveryMachine
 
 SETTINGS = settings(
-    max_examples=400,
+    max_examples=1500,
     stateful_step_count=40,
     derandomize=True,
     database=None,
@@ -93,6 +93,10 @@ class LeaksInFlight(Scheduler):
     def done(self, delivery: Delivery) -> None:
         super().done(delivery)
         self.in_flight += not delivery.partition.active
+
+    def settle(self, batch: Sequence[Delivery], failures: Any, **options: Any) -> Settlement | None:
+        self.in_flight += not batch[0].partition.active
+        return super().settle(batch, failures, **options)
 
 
 class ForgetsAbandonedThreads(Scheduler):
@@ -174,6 +178,11 @@ class StartsWhilePaused(Scheduler):
     def done(self, delivery: Delivery) -> None:
         super().done(delivery)
         self.limit = self._concurrency.limit
+
+    def settle(self, batch: Sequence[Delivery], failures: Any, **options: Any) -> Settlement | None:
+        if failures is None or not failures:
+            self.limit = self._concurrency.limit
+        return super().settle(batch, failures, **options)
 
 
 class StartsWhatWasRevoked(Scheduler):
