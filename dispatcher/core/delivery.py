@@ -37,6 +37,7 @@ class Failure:
         error_type: the exception's qualified name, or the target's word for it.
         message: what a person reads.
         retry_after: seconds that the function or target asked to be left alone; None leaves it to the policy.
+        counts: it was an attempt. What could not even be decoded never met its function.
         retryable: False when ``give_up_on`` or ``retry_on`` say that another attempt is in vain.
     """
 
@@ -45,6 +46,7 @@ class Failure:
     message: str
     retry_after: float | None = None
     retryable: bool = True
+    counts: bool = True
 
 
 class State:

@@ -52,7 +52,7 @@ def judge(policy: Retry, delivery: Delivery, failure: Failure, *, age: float, rn
         return Verdict(delay=NOT_DELIVERED_WAIT if asked is None else asked)
     if failure.kind is FailureKind.OVERSIZE:
         return Verdict(reason=Reason.OVERSIZE)
-    history.attempts += 1
+    history.attempts += failure.counts
     if failure.kind is FailureKind.TERMINAL:
         return Verdict(reason=Reason.REJECTED)
     if not failure.retryable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -38,7 +39,7 @@ def reply_to(error: BaseException, policy: Retry) -> Reply:
 def undecodable(error: BaseException, type_name: str) -> Failure:
     """The event is not what the function's annotation says: no attempt could change that."""
     failure = _failure(FailureKind.TERMINAL, error)
-    return Failure(kind=failure.kind, error_type=failure.error_type, message=f"not a {type_name}: {failure.message}")
+    return replace(failure, message=f"not {type_name}: {failure.message}", counts=False)
 
 
 def timed_out(seconds: float) -> Failure:
@@ -50,7 +51,9 @@ def _failure(
     kind: FailureKind, error: BaseException, *, retry_after: float | None = None, retryable: bool = True
 ) -> Failure:
     cls = type(error)
-    name = cls.__qualname__ if cls.__module__ in ("builtins", "bindings") else f"{cls.__module__}.{cls.__qualname__}"
+    # As a person imports it: not the private module that a package keeps it in.
+    module = cls.__module__.partition("._")[0]
+    name = cls.__qualname__ if module in ("builtins", "bindings") else f"{module}.{cls.__qualname__}"
     return Failure(
         kind=kind,
         error_type=name,

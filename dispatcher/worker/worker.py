@@ -433,7 +433,7 @@ class Worker:
             record = letter.delivery.origin
             if (more := self._throttle.admits((letter.reason, letter.failure.error_type))) is not None:
                 logger.warning(
-                    "%s: %s/%d@%d is a dead letter (%s after %d attempts): %s: %s%s",
+                    "%s: %s/%d@%d is a dead letter (%s, attempts: %d): %s: %s%s",
                     self.name, record.topic, record.partition, record.offset, letter.reason, letter.delivery.attempts,
                     letter.failure.error_type, letter.failure.message, f" ({more} more like it before)" if more else "",
                 )  # fmt: skip
