@@ -391,7 +391,8 @@ class Worker:
             self._tell(batch, reply)
             self._set_alarm()
         if settlement is not None:
-            await self._write(settlement, records)
+            # A batch of which all failed has emitted nothing.
+            await self._write(settlement, records if settlement.done else ())
         self._on_progress()
 
     def _give_up(self, delivery: Delivery, failure: Failure) -> None:
