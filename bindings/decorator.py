@@ -35,7 +35,7 @@ _OPTIONS: dict[str, tuple[tuple[type, ...], str]] = {
     "where": ((str,), 'where="value.total > 100.0"'),
     "emits": ((str,), 'emits="limits.breached"'),
     "dead_letter": ((str, DeadLetter), 'dead_letter="orders.dead"'),
-    "limits": ((Limits,), "limits=Limits(held_events=4_000)"),
+    "limits": ((Limits,), "limits=Limits(held_events=16_000)"),
     "start": ((str, datetime, timedelta), 'start="earliest", "latest", "-2h" or a datetime'),
 }
 _REQUIRED = ("order", "concurrency", "timeout", "start")
@@ -107,7 +107,7 @@ def on_stream(
         where: a CEL expression over ``value``, ``key``, ``headers`` and ``stream``; other events are skipped.
         emits: the stream to which results are produced.
         dead_letter: the topic for events whose attempts are used up; ``<stream>.<function>.dead`` by default.
-        limits: what one partition may hold in memory.
+        limits: what the function may hold in memory in one process.
         start: where to begin when the consumer group has no commit: ``"earliest"``, ``"latest"``, a time, or
             a span back from now (a timedelta, ``"-2h"``).
         unknown: there are no others.

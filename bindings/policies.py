@@ -193,18 +193,18 @@ class DeadLetter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one partition of a function may hold in memory before it is asked for no more.
+    """What a function may hold in memory in one process, whatever the backlog.
 
-    Asking goes on once it has fallen to half of the limit (the low watermark), so that a partition at the
-    limit is not asked for one event at a time.
+    Each assigned partition has an equal share. One that holds its share is asked for no more until it has
+    fallen to half of it (the low watermark), so that it is not asked for one event at a time; the others go on.
 
     Args:
         held_events: events that were fetched and are not done, 1 or more.
-        held_bytes: their bytes, keys, values and headers.
+        held_bytes: their bytes: keys, values and headers.
     """
 
-    held_events: int = 4_000
-    held_bytes: int = 16_000_000
+    held_events: int = 16_000
+    held_bytes: int = 64_000_000
 
     def __post_init__(self) -> None:
         check_number("Limits(held_events)", self.held_events, "events", 1, whole=True)

@@ -106,14 +106,14 @@ def _of_policies(binding: Binding) -> Iterator[Finding]:
         yield Finding(
             "warning",
             name,
-            f"a batch of {batch.max_events} is never full: a partition holds {limits.held_events} events at the most",
+            f"a batch of {batch.max_events} is never full: it holds {limits.held_events} events at the most",
             f"Limits(held_events={batch.max_events}) or more",
         )
     if batch.max_bytes > limits.held_bytes and batch.max_events > 1:
         yield Finding(
             "warning",
             name,
-            f"a batch of {batch.max_bytes:,} bytes is never full: a partition holds {limits.held_bytes:,} at the most",
+            f"a batch of {batch.max_bytes:,} bytes is never full: it holds {limits.held_bytes:,} at the most",
             f"Limits(held_bytes={batch.max_bytes:_}) or more",
         )
     if retry.topic_after is not None and binding.order != "none":
