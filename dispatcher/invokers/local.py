@@ -66,13 +66,8 @@ class LocalInvoker:
             except InvalidOutcome as invalid:
                 return replace(reply_to(invalid, self._binding.retry), failures=failures)
             results = [*context.emitted] if context else []
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return replace(reply_to(error, self._binding.retry), failures=failures)
-        except KeyboardInterrupt:
-            raise
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise  # the runner knows whether it was it that cancelled
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a function must not end the dispatcher
             return replace(reply_to(error, self._binding.retry), failures=failures)
         for index, reason in named.items():
@@ -91,13 +86,23 @@ class LocalInvoker:
     async def _run(self, batch: Sequence[Delivery], argument: Any, context: InvocationContext | None) -> Any:
         if self._threads is None:
             return await self._call(argument, context)
-        future = self._threads.submit(contextvars.copy_context().run, self._call, argument, context)
+        future = self._threads.submit(contextvars.copy_context().run, self._call_in_thread, argument, context)
         try:
-            return await asyncio.wrap_future(future)
+            returned, error = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             if not future.cancel() and not future.done():
                 self._abandoned(batch, future)
             raise
+        if error is not None:
+            raise error
+        return returned
+
+    def _call_in_thread(self, argument: Any, context: InvocationContext | None) -> tuple[Any, BaseException | None]:
+        # Not through the future: asyncio's can't hold a StopIteration, and the await of it would never end.
+        try:
+            return self._call(argument, context), None
+        except BaseException as error:  # noqa: BLE001 - invoke() tells them apart
+            return None, error
 
     def _context(self, batch: Sequence[Delivery]) -> InvocationContext:
         first = batch[0].origin

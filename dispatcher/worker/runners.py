@@ -86,6 +86,7 @@ class Runners:
         self._runners: set[Runner] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._backup = False
+        self._closing = False
         self._context = contextvars.copy_context()
         self.watched = False
 
@@ -124,6 +125,7 @@ class Runners:
 
     async def close(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
+        self._closing = True
         tasks = [runner.task for runner in self._runners]
         for task in tasks:
             task.cancel()
@@ -154,7 +156,7 @@ class Runners:
         scheduler, function, signature = self._scheduler, self._binding.function, self._binding.signature
         decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
         take, done, ready = scheduler.take, scheduler.done, scheduler.ready
-        clock, context = self._clock, contextvars.copy_context
+        clock, context, cancelling = self._clock, contextvars.copy_context, runner.task.cancelling
         turn = clock()
         while (delivery := take(now := clock())) is not None:
             if ready and not self._backup and scheduler.in_flight < scheduler.limit:
@@ -171,10 +173,17 @@ class Runners:
                 returned = await function(value)
             except BaseException as error:  # noqa: BLE001 - what may pass is raised again by _reply
                 reply = self._reply(runner, error)
+                if cancelling():
+                    await self._absorb(runner)
                 await self._settle([delivery], reply)
+                if context() != clean:
+                    break
                 continue
             if runner.is_late:
                 self._forgive(runner)
+            if cancelling():
+                runner.batch = None
+                await self._absorb(runner)
             if returned is None:
                 done(delivery)
             else:
@@ -214,6 +223,8 @@ class Runners:
             if runner.is_late:
                 self._forgive(runner)
             runner.batch = None
+            if runner.task.cancelling():
+                await self._absorb(runner)
             await self._settle(batch, reply)
             if contextvars.copy_context() != clean:
                 break
@@ -233,11 +244,22 @@ class Runners:
         if runner.is_late:
             self._forgive(runner)
             return Reply(rest=timed_out(self._binding.timeout))
-        if isinstance(error, KeyboardInterrupt) or (
-            isinstance(error, asyncio.CancelledError) and runner.task.cancelling()
-        ):
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, asyncio.CancelledError) and self._closing):
             raise error
         return reply_to(error, self._binding.retry)
+
+    async def _absorb(self, runner: Runner) -> None:
+        """Clear what the function left of cancellations: of its own, or Python 3.11's of a TaskGroup that failed.
+
+        The count would break the next event's cancel scopes, and a request that is not delivered yet its first await.
+        """
+        while runner.task.cancelling() and not self._closing:
+            runner.task.uncancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self._closing:
+                raise
 
     @staticmethod
     def _forgive(runner: Runner) -> None:
