@@ -38,6 +38,7 @@ OUTCOMES = (
     "after",
     "final",
     "terminal",
+    "undecodable",
     "not_delivered",
     "oversize",
 )
@@ -46,6 +47,7 @@ FAILURES = {
     "after": failure(retry_after=7.0),
     "final": failure(retryable=False),
     "terminal": failure(FailureKind.TERMINAL),
+    "undecodable": failure(FailureKind.TERMINAL, counts=False),
     "not_delivered": failure(FailureKind.NOT_DELIVERED),
     "oversize": failure(FailureKind.OVERSIZE),
 }
@@ -96,6 +98,7 @@ class Unproduced:
     done: list[tuple[Ownership, int]]
     dead: list[tuple[Ownership, int]]
     dropped: list[tuple[Ownership, int]]
+    moved: list[tuple[Ownership, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -141,6 +144,8 @@ class DeliveryMachine(RuleBasedStateMachine):
             initial=st.sampled_from([0.0, 1.0]),
             jitter=st.sampled_from(["full", "none"]),
             then=st.sampled_from(["dead_letter", "dead_letter", "drop", "pause"]),
+            topic_after=st.sampled_from([None, None, 1.0]),
+            park_limit=st.sampled_from([1_000, 1_000, 2]),
         ),
         concurrency=st.integers(1, 4),
         rate=st.sampled_from([None, None, None, 2.0]),
@@ -187,7 +192,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.in_flight: list[Running] = []
         self.unproduced: list[Unproduced] = []
         self.abandoned: list[Running] = []
-        self.counts = {"done": 0, "dead_lettered": 0, "dropped": 0, "filtered": 0, "late": 0}
+        self.counts = {"done": 0, "dead_lettered": 0, "dropped": 0, "retry_topic": 0, "filtered": 0, "late": 0}
         self.paused = False
         for id_ in PARTITIONS:
             self.own(id_)
@@ -395,7 +400,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             for _, own, offset in live:
                 self.complete(own, offset, "done")
             return
-        done, dead, dropped = self.judge(live, named, rest, len(running.batch) - len(named))
+        done, dead, dropped, again = self.judge(live, named, rest, len(running.batch) - len(named))
         if abandon == "before":
             self.abandon(running)
         settlement = self.scheduler.settle(
@@ -408,20 +413,37 @@ class DeliveryMachine(RuleBasedStateMachine):
         )
         if abandon == "after":
             self.abandon(running)
-        if dead or (results and done):
+        moved = self.moved(settlement, again)
+        if dead or moved or (results and done):
             assert settlement is not None, "nothing was given out to be produced"
             assert {self.place(delivery) for delivery in settlement.done} == {(own.id, at) for own, at in done}
             assert {self.place(each.delivery) for each in settlement.dead} == {(own.id, at) for own, at in dead}
             assert {self.place(delivery) for delivery in settlement.dropped} == {(own.id, at) for own, at in dropped}
-            for own, offset in (*done, *dead, *dropped):
+            for own, offset in (*done, *dead, *dropped, *moved):
                 own.settling.add(offset)
-            self.unproduced.append(Unproduced(settlement, done, dead, dropped))
+            self.unproduced.append(Unproduced(settlement, done, dead, dropped, moved))
             return
         assert settlement is None
         for own, offset in done:
             self.complete(own, offset, "done")
         for own, offset in dropped:
             self.complete(own, offset, "dropped")
+
+    def moved(self, settlement: Settlement | None, again: list[tuple[Ownership, int]]) -> list[tuple[Ownership, int]]:
+        """Which of those that are to be tried again wait in the retry topic."""
+        places = {self.place(each.delivery) for each in settlement.moved} if settlement else set()
+        moved = [(own, offset) for own, offset in again if (own.id, offset) in places]
+        assert len(moved) == len(places), "something else than a retry was moved"
+        assert not moved or self.order == "none", "an ordered function's event was moved"
+        if self.retry.park_limit < 1_000:
+            return moved
+        after = self.retry.topic_after
+        if after is None:
+            assert not moved
+        elif self.order == "none" and self.retry.jitter == "none":
+            long = [(own, offset) for own, offset in again if own.not_before[offset] - self.now >= after]
+            assert moved == long
+        return moved
 
     @staticmethod
     def place(delivery: Delivery) -> tuple[TopicPartition, int]:
@@ -436,9 +458,9 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def judge(
         self, live: list[tuple[int, Ownership, int]], named: dict[int, Failure], rest: Failure | None, unnamed: int
-    ) -> tuple[list, list, list]:
+    ) -> tuple[list, list, list, list]:
         """What must become of each event of a batch."""
-        done, dead, dropped = [], [], []
+        done, dead, dropped, again = [], [], [], []
         stopped: set[tuple[TopicPartition, bytes]] = set()
         splits = rest is not None and rest.kind is not FailureKind.NOT_DELIVERED and unnamed > 1
         for place, own, offset in live:
@@ -462,13 +484,15 @@ class DeliveryMachine(RuleBasedStateMachine):
                     continue
                 if exhausted:
                     self.paused = True
+                else:
+                    again.append((own, offset))
             elif failed is FAILURES["after"]:
                 own.not_before[offset] = self.now + 7.0
             elif failed is FAILURES["fail"] and self.retry.jitter == "none":
                 own.not_before[offset] = self.now + self.retry.initial
             if lane is not None:
                 stopped.add((own.id, lane))
-        return done, dead, dropped
+        return done, dead, dropped, again
 
     def count(self, own: Ownership, offset: int, failed: Failure) -> tuple[bool, bool]:
         """Count the attempt; whether it was the last one, and whether an operator may be asked about it."""
@@ -477,7 +501,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             return False, False
         if failed.kind is FailureKind.OVERSIZE:
             return True, False
-        own.attempts[offset] = own.attempts.get(offset, 0) + 1
+        own.attempts[offset] = own.attempts.get(offset, 0) + failed.counts
         if failed.kind is FailureKind.TERMINAL:
             return True, False
         if not failed.retryable or own.attempts[offset] >= self.retry.max_attempts:
@@ -508,7 +532,13 @@ class DeliveryMachine(RuleBasedStateMachine):
         """The broker has the records of a settlement."""
         letter = self.unproduced.pop(index % len(self.unproduced))
         self.scheduler.produced(letter.settlement)
-        for fate, events in (("done", letter.done), ("dead_lettered", letter.dead), ("dropped", letter.dropped)):
+        fates = {
+            "done": letter.done,
+            "dead_lettered": letter.dead,
+            "dropped": letter.dropped,
+            "retry_topic": letter.moved,
+        }
+        for fate, events in fates.items():
             for own, offset in events:
                 self.complete(own, offset, fate)
 
@@ -590,7 +620,11 @@ class DeliveryMachine(RuleBasedStateMachine):
             claimed.update(range(start, stop))
         claimed &= {record.offset for record in self.log[own.id]}
         assert claimed <= own.done, f"{claimed - own.done} are said to be done, and are not"
-        used = {offset: count for offset, count in own.attempts.items() if offset in own.pending or offset >= own.end}
+        used = {
+            offset: count
+            for offset, count in own.attempts.items()
+            if count and (offset in own.pending or offset >= own.end)
+        }
         if self.metadata_limit == 4096:
             assert claimed == {offset for offset in own.done if offset >= commit.offset}, "what is done is forgotten"
             assert offsets.attempts == used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from dispatcher.core.settlement import Settlement
 from .machine import DeliveryMachine
 
 SETTINGS = settings(
-    max_examples=1500,
+    max_examples=4000,
     stateful_step_count=40,
     derandomize=True,
     database=None,
@@ -164,6 +165,14 @@ class NeverWakes(Scheduler):
 
 
 class TriesOnceMore(Scheduler):
+    """Grants one attempt beyond the budget."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._retry = dataclasses.replace(self._retry, max_attempts=self._retry.max_attempts + 1)
+
+
+class TriesOnceMoreAfterARestart(Scheduler):
     """Grants one attempt beyond the budget to an event that came back from a restart."""
 
     def _screen(self, owned: Partition, *args: Any) -> Any:
