@@ -20,7 +20,7 @@ from dispatcher.telemetry.metrics import Statistics
 from dispatcher.worker import Worker
 
 #: Seconds that anything may take. A rebalance of a real cluster takes 3, on a busy machine more.
-PATIENCE = 40.0
+PATIENCE = 20.0
 
 #: For tests whose promise depends on the broker; the others run on the embedded one alone.
 on_both = pytest.mark.parametrize("kind", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
