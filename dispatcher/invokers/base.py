@@ -28,7 +28,15 @@ class Reply:
 
 
 class Invoker(Protocol):
-    """Calls one binding's target. Any failure is a :class:`Reply`; only cancellation is raised."""
+    """Calls one binding's target. Any failure is a :class:`Reply`; only cancellation is raised.
+
+    Attributes:
+        concurrency: invocations that it can run at once; the worker starts no more.
+        keeps_time: it ends an invocation at the function's timeout itself, so the worker need not cancel it.
+    """
+
+    concurrency: int
+    keeps_time: bool
 
     async def invoke(self, batch: Sequence[Delivery]) -> Reply:
         """Hand the events over and wait for what becomes of them. Cancelled when the attempt's time is up."""

@@ -31,7 +31,10 @@ class LocalInvoker:
     past its timeout it is abandoned, and ``abandoned`` is told, so that its place stays taken until it ends.
     """
 
+    keeps_time = False
+
     def __init__(self, binding: Binding, *, abandoned: Abandoned) -> None:
+        self.concurrency = binding.concurrency
         self._binding = binding
         self._signature = binding.signature
         self._call = caller_of(binding.function, binding.signature)

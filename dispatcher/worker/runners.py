@@ -24,6 +24,7 @@ from dispatcher.core.delivery import Delivery
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.invokers.base import Invoker, Reply
 from dispatcher.invokers.failures import reply_to, timed_out, undecodable
+from dispatcher.invokers.local import LocalInvoker
 
 __all__ = ["Runners"]
 
@@ -80,9 +81,8 @@ class Runners:
         self._on_idle = idle
         self._on_progress = progress
         self._on_failed = failed
-        self._work = (
-            self._work_directly if is_direct(binding.signature) and binding.signature.is_async else self._work_through
-        )
+        is_short = isinstance(invoker, LocalInvoker) and is_direct(binding.signature) and binding.signature.is_async
+        self._work = self._work_directly if is_short else self._work_through
         self._runners: set[Runner] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._backup = False
@@ -112,6 +112,8 @@ class Runners:
         """Cancel the invocations whose time is up; returns when to look again at the latest."""
         timeout = self._binding.timeout
         earliest = now + timeout
+        if self._invoker.keeps_time:
+            return earliest
         for runner in self._runners:
             if runner.batch is None or runner.is_late:
                 continue

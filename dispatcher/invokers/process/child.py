@@ -1,0 +1,224 @@
+"""A function's process: sets itself up as it is told, then runs one invocation after another.
+
+It ends when the dispatcher closes the connection, or has ended. The function runs in the main thread; an async one
+on an event loop that stays, so that what it has opened there is good for the next invocation too. The loop
+turns only while an invocation runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from bindings import Binding, Emit, InvalidOutcome, NoFunctionsFound, Retry
+from bindings.context import InvocationContext
+from bindings.discovery import discover
+from bindings.results import encode
+from bindings.signature import Signature
+from dispatcher.core.delivery import FailureKind
+from dispatcher.invokers.base import Reply
+from dispatcher.invokers.failures import reply_to
+from dispatcher.invokers.local import LocalInvoker
+from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_time
+from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
+from dispatcher.invokers.process.logs import Forwarder
+from dispatcher.invokers.process.messages import pack_reply, read_request
+
+__all__ = ["main"]
+
+_READ = 1 << 18
+_LONGEST_PROBLEM = 4_000
+# A binding has streams. Nothing here reads them: each event says where it comes from.
+_STREAMS = ("events",)
+
+
+class Connection:
+    """The line to the dispatcher. Any thread may send."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        # What the function starts must not hold the line open.
+        self._socket.set_inheritable(False)
+        self._lock = threading.Lock()
+        self._received = self._receive()
+
+    def send(self, data: bytes) -> None:
+        """Send a frame; blocks until it is on its way."""
+        with self._lock:
+            self._socket.sendall(data)
+
+    def receive(self) -> tuple[bytes, Any, Bytes] | None:
+        """Wait for a frame; None when the dispatcher has closed the line."""
+        return next(self._received, None)
+
+    def _receive(self) -> Iterator[tuple[bytes, Any, Bytes]]:
+        frames = Frames(0xFFFF_FFFF)
+        while data := self._socket.recv(_READ):
+            yield from frames.feed(data)
+
+
+class Invocations(LocalInvoker):
+    """Calls the function as the local target does, so that it says the same; but a sync one in the main thread."""
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__(binding, abandoned=lambda _batch, _thread: None)
+        self._binding = binding
+        self._loop = asyncio.new_event_loop() if binding.signature.is_async else None
+        self.is_out_of_memory = False
+
+    def run(self, batch: Sequence[Any]) -> Reply:
+        """Run one invocation to its end; its results are bytes then."""
+        try:
+            coroutine = self.invoke(batch)
+            reply = self._loop.run_until_complete(coroutine) if self._loop else _finish(coroutine)
+            reply = self._with_bytes(reply)
+        except BaseException as error:  # noqa: BLE001 - nothing that a function raises may end its process
+            reply = reply_to(error, self._binding.retry)
+        return self._forgiving_memory(reply)
+
+    async def _run(self, _batch: Sequence[Any], argument: Any, context: InvocationContext | None) -> Any:
+        try:
+            if self._loop is not None:
+                return await self._call(argument, context)
+            return contextvars.copy_context().run(self._call, argument, context)
+        except MemoryError:
+            self.is_out_of_memory = True
+            lift_memory_limit()
+            raise
+
+    def _with_bytes(self, reply: Reply) -> Reply:
+        try:
+            return replace(reply, results=[_in_bytes(emit) for emit in reply.results])
+        except Exception as error:  # noqa: BLE001 - users' serializers may raise anything
+            return replace(reply_to(error, self._binding.retry), failures=reply.failures)
+
+    def _forgiving_memory(self, reply: Reply) -> Reply:
+        """An event that can't be decoded for want of memory is not to blame: what ran before it may have kept it."""
+        failures = {
+            index: replace(failure, kind=FailureKind.FUNCTION) if failure.error_type == "MemoryError" else failure
+            for index, failure in reply.failures.items()
+        }
+        if any(failure.error_type == "MemoryError" for failure in (*failures.values(), *filter(None, [reply.rest]))):
+            self.is_out_of_memory = True
+        return replace(reply, failures=failures)
+
+
+def main(descriptor: int) -> None:
+    """Serve the dispatcher at the other end of an inherited socket until it hangs up."""
+    connection = Connection(descriptor)
+    first = connection.receive()
+    if first is None:
+        return
+    kind, settings, _ = first
+    if kind != START:
+        raise RuntimeError("the dispatcher begins with the settings")
+    die_with(settings["parent"])
+    confine(settings["memory"], settings["open_files"])
+    forwarder = Forwarder(connection.send)
+    logging.root.handlers[:] = [forwarder]
+    logging.root.setLevel(settings["level"])
+    try:
+        invocations = Invocations(_load(settings))
+    except BaseException as error:  # noqa: BLE001 - an import may do anything
+        lift_memory_limit()
+        _give_up(connection, error)
+    connection.send(frame(READY, None))
+    _serve(connection, invocations, forwarder, settings)
+
+
+def _serve(connection: Connection, invocations: Invocations, forwarder: Forwarder, settings: dict[str, Any]) -> None:
+    while (received := connection.receive()) is not None:
+        _, header, data = received
+        forwarder.begin()
+        if settings["cpu_time"] is not None:
+            renew_cpu_time(settings["cpu_time"])
+        id_, batch = read_request(header, data)
+        reply = invocations.run(batch)
+        last = invocations.is_out_of_memory
+        answer = pack_reply(id_, reply, last=last)
+        if len(answer) > settings["max_reply"]:
+            error = InvalidOutcome(
+                f"the results have {len(answer):,} bytes, and max_reply lets {settings['max_reply']:,} pass"
+            )
+            answer = pack_reply(id_, reply_to(error, Retry()), last=last)
+        connection.send(answer)
+        if last:
+            return
+
+
+def _give_up(connection: Connection, error: BaseException) -> NoReturn:
+    try:
+        problem = str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - a user's __str__ may do anything
+        problem = type(error).__name__
+    if not type(error).__module__.startswith("bindings"):
+        problem = f"{type(error).__name__}: {problem}"
+    connection.send(frame(FAILED, problem[:_LONGEST_PROBLEM]))
+    os._exit(1)
+
+
+def _load(settings: dict[str, Any]) -> Binding:
+    """Import the function, and bind it with what the dispatcher's own binding says."""
+    function = _find(settings["reference"], settings["root"])
+    retry = Retry(retry_on=_classes(settings["retry_on"]), give_up_on=_classes(settings["give_up_on"]))
+    return Binding(
+        function=function,
+        name=settings["name"],
+        streams=_STREAMS,
+        signature=Signature.of(function),
+        retry=retry,
+        timeout=settings["timeout"],
+        emits=settings["emits"],
+    )
+
+
+def _find(reference: str, root: str) -> Callable[..., Any]:
+    try:
+        return discover(reference, root=root)[0].function
+    except NoFunctionsFound:
+        # Bound by configuration alone: the module is imported, and the attribute is not decorated.
+        module, _, attribute = reference.rpartition(":")
+        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        return function
+
+
+def _classes(references: Sequence[str]) -> tuple[type[BaseException], ...]:
+    found = []
+    for reference in references:
+        module, _, name = reference.partition(":")
+        value: Any = importlib.import_module(module)
+        for part in name.split("."):
+            value = getattr(value, part)
+        found.append(value)
+    return tuple(found)
+
+
+def _finish(coroutine: Coroutine[Any, Any, Reply]) -> Reply:
+    """Run a coroutine that never waits, with no event loop: the function may run one of its own."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        reply: Reply = stop.value
+        return reply
+    raise RuntimeError("a sync function can't wait")
+
+
+def _in_bytes(emit: Emit) -> Emit:
+    key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+    if key is not None and not isinstance(key, bytes):
+        raise InvalidOutcome(f"the key of a result is bytes or str, not {type(key).__name__}")
+    headers = []
+    for name, value in emit.headers:
+        if not isinstance(name, str) or not (value is None or isinstance(value, bytes)):
+            raise InvalidOutcome("the headers of a result are pairs of str and bytes")
+        name.encode()
+        headers.append((name, value))
+    return Emit(encode(emit.value), key, tuple(headers))
