@@ -27,7 +27,7 @@ from dispatcher.errors import (
     DispatchError,
     OffsetOutOfRange,
 )
-from dispatcher.invokers.base import Reply
+from dispatcher.invokers.base import Invoker, Reply
 from dispatcher.invokers.failures import reply_to
 from dispatcher.invokers.local import LocalInvoker
 from dispatcher.telemetry.metrics import State as WorkerState
@@ -62,6 +62,7 @@ class Worker:
         broker: where the streams are; open, and left open.
         settings: of the process.
         until_caught_up: end once all that stood in the log at the start is settled.
+        invoker: calls the function, and is closed at the end; in this process by default.
         clock: read instead of the system's; the event loop must run on it too.
     """
 
@@ -73,8 +74,11 @@ class Worker:
         app: str,
         settings: Settings,
         until_caught_up: bool = False,
+        invoker: Invoker | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._invoker = invoker or LocalInvoker(binding, abandoned=self._abandoned)
+        binding = replace(binding, concurrency=min(binding.concurrency, self._invoker.concurrency))
         self.name = binding.name
         self.group = f"{app}.{binding.name}"
         self._clock = clock or Clock()
@@ -85,7 +89,6 @@ class Worker:
         self._streams = binding.streams
         self._counters = Counters()
         self._scheduler = Scheduler(binding, now=self._clock.monotonic(), counters=self._counters)
-        self._invoker = LocalInvoker(binding, abandoned=self._abandoned)
         self._writer = SettlementWriter(binding, broker)
         self._runners = Runners(
             binding,
