@@ -147,3 +147,27 @@ class Broker(Protocol):
         self, group: str, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, Committed | None]:
         """What the group has committed, with metadata; needs no membership."""
+
+    async def group_members(self, group: str) -> int:
+        """How many live members the group has; 0 for one that nobody is in, or that does not exist."""
+
+    async def set_offsets(self, group: str, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Commit offsets for a group that nobody is in; all of them or, when it raises before the broker answered, maybe.
+
+        Raises:
+            CommitRefused: the group has live members, who would overwrite it or never look at it.
+            BrokerRefused: the metadata is too large, or this user may not.
+            StreamNotFound: a partition does not exist.
+        """
+
+    async def read(
+        self, positions: Mapping[TopicPartition, int], *, max_records: int = 1
+    ) -> dict[TopicPartition, Sequence[Record]]:
+        """Read the records from each offset on, with no group: ``max_records`` of each, or fewer where its log ends.
+
+        Raises:
+            OffsetOutOfRange: a log begins after the offset, or ends before it.
+            CorruptRecords: a record can't be read.
+            StreamNotFound: a partition does not exist.
+            BrokerUnavailable, BrokerRefused: see their names.
+        """

@@ -6,24 +6,27 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from dispatcher.brokers.base import RebalanceListener, StreamInfo
 from dispatcher.brokers.embedded import catalog, groups, log
-from dispatcher.brokers.embedded.consumer import EmbeddedConsumer
+from dispatcher.brokers.embedded.consumer import EmbeddedConsumer, check_metadata
 from dispatcher.brokers.embedded.database import Database, translated
+from dispatcher.brokers.embedded.position import Position
 from dispatcher.brokers.embedded.producer import EmbeddedProducer
 from dispatcher.brokers.embedded.schema import prepare_file
 from dispatcher.brokers.embedded.signals import Watcher
-from dispatcher.core.record import Committed, TopicPartition
-from dispatcher.errors import DispatchError
+from dispatcher.core.record import Committed, Record, TopicPartition
+from dispatcher.errors import DispatchError, OffsetOutOfRange, StreamNotFound
 
 __all__ = ["EmbeddedBroker"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_READ_BYTES = 1_000_000
 
 
 class EmbeddedBroker:
@@ -154,6 +157,42 @@ class EmbeddedBroker:
             return {partition: groups.committed(db, group, partition) for partition in partitions}
 
         return await self._reader.run(find)
+
+    async def group_members(self, group: str) -> int:
+        return await self._reader.run(groups.live_members, group, time.monotonic())
+
+    async def set_offsets(self, group: str, offsets: Mapping[TopicPartition, Committed]) -> None:
+        for partition, committed in offsets.items():
+            check_metadata(partition, committed.metadata)
+        await self._change(groups.set_offsets, group, offsets, time.monotonic())
+
+    async def read(
+        self, positions: Mapping[TopicPartition, int], *, max_records: int = 1
+    ) -> dict[TopicPartition, Sequence[Record]]:
+        extents = await self._reader.run(log.extents, positions)
+        return {
+            partition: await self._read(partition, extents[partition], offset, max_records)
+            for partition, offset in positions.items()
+        }
+
+    async def _read(
+        self, partition: TopicPartition, extent: log.Extent, offset: int, max_records: int
+    ) -> Sequence[Record]:
+        if not extent.start <= offset <= extent.end:
+            raise OffsetOutOfRange(*partition, offset)
+        position = Position(partition, extent.log_id, offset)
+        records: list[Record] = []
+        while len(records) < max_records and position.offset < extent.end:
+            [(there, batches)] = await self._reader.run(log.read, [(extent.log_id, position.offset)], _READ_BYTES)
+            if there is None:
+                raise StreamNotFound(f"{partition.topic} was deleted")
+            if not batches:
+                # Retention took it between two reads.
+                raise OffsetOutOfRange(*partition, position.offset)
+            position.fill(batches)
+            while position.has_records and len(records) < max_records:
+                records += position.take(max_records - len(records))
+        return records
 
     def _prepare_file(self) -> None:
         with translated(self._path, self._lock_timeout):

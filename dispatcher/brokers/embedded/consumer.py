@@ -15,7 +15,7 @@ from dispatcher.brokers.embedded.signals import Watcher
 from dispatcher.core.record import Committed, Record, TopicPartition
 from dispatcher.errors import BrokerRefused, CommitRefused, CorruptRecords, OffsetOutOfRange, StreamNotFound
 
-__all__ = ["EmbeddedConsumer"]
+__all__ = ["EmbeddedConsumer", "check_metadata"]
 
 #: Read ahead at a time, over all partitions; and of one at least, so that many partitions are not read in crumbs.
 _READ_BYTES = 4_000_000
@@ -23,6 +23,19 @@ _MIN_READ_BYTES = 128_000
 
 #: Kafka's ``offset.metadata.max.bytes``.
 _MAX_METADATA = 4_096
+
+
+def check_metadata(partition: TopicPartition, metadata: str) -> None:
+    """Refuse what Kafka would.
+
+    Raises:
+        BrokerRefused: it is too large.
+    """
+    if len(metadata.encode()) > _MAX_METADATA:
+        raise BrokerRefused(
+            f"commit metadata of {len(metadata.encode()):,} bytes for {partition.topic}/{partition.partition} "
+            f"is larger than {_MAX_METADATA:,}"
+        )
 
 
 class EmbeddedConsumer:
@@ -107,11 +120,7 @@ class EmbeddedConsumer:
             position = self._membership.positions.get(partition)
             if position is None:
                 raise CommitRefused(f"{partition.topic}/{partition.partition} has gone to another member")
-            if len(metadata.encode()) > _MAX_METADATA:
-                raise BrokerRefused(
-                    f"commit metadata of {len(metadata.encode()):,} bytes for {partition.topic}/{partition.partition} "
-                    f"is larger than {_MAX_METADATA:,}"
-                )
+            check_metadata(partition, metadata)
             by_log[position.log_id] = Committed(offset, metadata)
         await self._writer.run(
             groups.commit, self._group, self._membership.member_id, self._membership.generation, by_log

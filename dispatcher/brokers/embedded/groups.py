@@ -29,11 +29,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dispatcher.brokers.embedded import catalog
+from dispatcher.brokers.embedded import catalog, log
 from dispatcher.core.record import Committed, TopicPartition
 from dispatcher.errors import CommitRefused
 
-__all__ = ["Held", "View", "commit", "committed", "heartbeat", "join", "leave", "new_member_id", "tick"]
+__all__ = [
+    "Held",
+    "View",
+    "commit",
+    "committed",
+    "heartbeat",
+    "join",
+    "leave",
+    "live_members",
+    "new_member_id",
+    "set_offsets",
+    "tick",
+]
 
 
 class Held(NamedTuple):
@@ -121,8 +133,7 @@ def tick(
     ).fetchall()
     for other_id, host, pid, seen_at, session_timeout, other_ready in members:
         late = deadline is not None and now >= deadline and not other_ready and not (other_id == member_id and ready)
-        silent = not now - session_timeout <= seen_at <= now + 1
-        if late or silent or _has_died(host, pid):
+        if late or not _lives(host, pid, seen_at, session_timeout, now):
             db.execute("DELETE FROM members WHERE id = ?", (other_id,))
             _prepare(db, group_id, now + rebalance_timeout)
     layout = _layout(db, group_id)
@@ -178,6 +189,36 @@ def committed(db: sqlite3.Connection, group: str, partition: TopicPartition) -> 
         (group, *partition),
     ).fetchone()
     return None if row is None else Committed._make(row)
+
+
+def live_members(db: sqlite3.Connection, group: str, now: float) -> int:
+    """How many members of the group are neither silent nor dead; 0 for a group that is not there."""
+    rows = db.execute(
+        "SELECT host, pid, seen_at, session_timeout FROM members m JOIN groups g ON g.id = m.group_id WHERE g.name = ?",
+        (group,),
+    ).fetchall()
+    return sum(_lives(host, pid, seen, timeout, now) for host, pid, seen, timeout in rows)
+
+
+def set_offsets(db: sqlite3.Connection, group: str, offsets: Mapping[TopicPartition, Committed], now: float) -> None:
+    """Commit offsets for a group without live members; those that are silent are out of it from now.
+
+    Raises:
+        CommitRefused: it has live members.
+        StreamNotFound: a partition does not exist.
+    """
+    if members := live_members(db, group, now):
+        raise CommitRefused(f"{group} has {members} live member{'s' * (members != 1)}")
+    db.execute("INSERT OR IGNORE INTO groups (name) VALUES (?)", (group,))
+    group_id = _group_id(db, group)
+    # A new generation too: one that was only silent would still commit in the old one.
+    db.execute("DELETE FROM members WHERE group_id = ?", (group_id,))
+    db.execute("UPDATE groups SET generation = generation + 1, deadline = NULL WHERE id = ?", (group_id,))
+    logs = log.extents(db, offsets)
+    db.executemany(
+        "INSERT OR REPLACE INTO offsets (group_id, log_id, offset, metadata) VALUES (?, ?, ?, ?)",
+        [(group_id, logs[partition].log_id, *committed) for partition, committed in offsets.items()],
+    )
 
 
 def _group_id(db: sqlite3.Connection, group: str) -> int:
@@ -276,6 +317,10 @@ def _host() -> str:
     except OSError:
         namespace = 0
     return f"{platform.node()}/{namespace}"
+
+
+def _lives(host: str, pid: int, seen_at: float, session_timeout: float, now: float) -> bool:
+    return now - session_timeout <= seen_at <= now + 1 and not _has_died(host, pid)
 
 
 def _has_died(host: str, pid: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import aiokafka.errors as driver
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition as DriverPartition
@@ -20,7 +21,7 @@ from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import translate, translated
 from dispatcher.brokers.kafka.settings import KafkaSettings
 from dispatcher.core.record import Committed, TopicPartition
-from dispatcher.errors import BrokerUnavailable, StreamNotFound
+from dispatcher.errors import BrokerUnavailable, CommitRefused, StreamNotFound
 
 __all__ = ["Admin"]
 
@@ -48,6 +49,24 @@ class _Client(AIOKafkaAdminClient):
         request = OffsetRequest(-1, _READ_COMMITTED, list(partitions.items()))
         response: Any = await self._send_request_to_node(node, request)
         return list(response.topics)
+
+    async def commit(self, group: str, offsets: Mapping[TopicPartition, Committed]) -> list[tuple[TopicPartition, int]]:
+        topics: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+        for (topic, partition), committed in offsets.items():
+            topics[topic].append((partition, *committed))
+        request = OffsetCommitRequest(
+            group,
+            OffsetCommitRequest.DEFAULT_GENERATION_ID,
+            "",
+            OffsetCommitRequest.DEFAULT_RETENTION_TIME,
+            list(topics.items()),
+        )
+        response: Any = await self._send_request_to_node(await self.find_coordinator(group), request)
+        return [
+            (TopicPartition(topic, partition), code)
+            for topic, answers in response.topics
+            for partition, code in answers
+        ]
 
 
 class Admin:
@@ -272,6 +291,36 @@ class Admin:
         if not partitions:
             return {}
         return await self._ask(f"read the offsets of the group {group}", ask)
+
+    async def group_members(self, group: str) -> int:
+        """How many members the group has."""
+
+        async def ask(client: _Client) -> int:
+            response: Any
+            [response] = await client.describe_consumer_groups([group])
+            [(code, _, _state, _, _, members, *_)] = response.groups
+            kind = driver.for_code(code)
+            if kind is not driver.NoError:
+                raise kind(group)
+            return len(members)
+
+        return await self._ask(f"look at the group {group}", ask)
+
+    async def set_offsets(self, group: str, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Commit for a group that nobody is in: a commit from no member, which the coordinator refuses otherwise."""
+
+        async def ask(client: _Client) -> None:
+            await self._by_leader(client, offsets)
+            for (topic, partition), code in await client.commit(group, offsets):
+                kind = driver.for_code(code)
+                if kind is driver.UnknownMemberIdError:
+                    raise CommitRefused(f"can't {what}: it has live members")
+                if kind is not driver.NoError:
+                    raise kind(f"{topic}/{partition}")
+
+        what = f"set the offsets of the group {group}"
+        if offsets:
+            await self._ask(what, ask)
 
     async def _ask(self, what: str, request: Callable[[_Client], Awaitable[T]]) -> T:
         client = self._client

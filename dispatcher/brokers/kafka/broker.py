@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 from dispatcher.brokers.base import RebalanceListener, StreamInfo
@@ -10,8 +10,10 @@ from dispatcher.brokers.kafka.admin import Admin
 from dispatcher.brokers.kafka.consumer import KafkaConsumer
 from dispatcher.brokers.kafka.internals import quiet_logs
 from dispatcher.brokers.kafka.producer import KafkaProducer
+from dispatcher.brokers.kafka.reading import read
 from dispatcher.brokers.kafka.settings import KafkaSettings
-from dispatcher.core.record import Committed, TopicPartition
+from dispatcher.core.record import Committed, Record, TopicPartition
+from dispatcher.errors import OffsetOutOfRange
 
 __all__ = ["KafkaBroker"]
 
@@ -84,3 +86,18 @@ class KafkaBroker:
         self, group: str, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, Committed | None]:
         return await self._admin.committed(group, partitions)
+
+    async def group_members(self, group: str) -> int:
+        return await self._admin.group_members(group)
+
+    async def set_offsets(self, group: str, offsets: Mapping[TopicPartition, Committed]) -> None:
+        await self._admin.set_offsets(group, offsets)
+
+    async def read(
+        self, positions: Mapping[TopicPartition, int], *, max_records: int = 1
+    ) -> dict[TopicPartition, Sequence[Record]]:
+        begin, end = await self.beginning_offsets(positions), await self.end_offsets(positions)
+        for partition, offset in positions.items():
+            if not begin[partition] <= offset <= end[partition]:
+                raise OffsetOutOfRange(*partition, offset)
+        return await read(self.settings, positions, end, max_records)
