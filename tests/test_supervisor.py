@@ -166,7 +166,15 @@ async def test_code_that_does_not_import_leaves_the_old_at_work(
 
 async def test_processes_outlive_no_supervisor(said: Path) -> None:
     """A worker finds its lifeline at its end once the supervisor was killed: ``dispatch run`` then drains."""
-    child = "import os, sys; os.read(int(os.environ['DISPATCH_LIFELINE_FD']), 1); open(sys.argv[1], 'a').write('drained 1\\n')"
+    child = """
+import os, sys
+def say(what):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{what} 1\\n")
+say("start")
+os.read(int(os.environ["DISPATCH_LIFELINE_FD"]), 1)
+say("drained")
+"""
     parent = (
         "import asyncio, sys\n"
         "from dispatcher.supervisor import Supervisor\n"
