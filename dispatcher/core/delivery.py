@@ -67,12 +67,14 @@ class Returned:
     Attributes:
         origin: the event as it was first consumed, with its own stream, partition and offset.
         attempts: deliveries that counted before it was sent there.
-        wait: seconds until it may be tried again.
+        wait: seconds until it may be tried again; one of 0 takes its place in its lane at once.
+        failure: give it up unseen, for this.
     """
 
     origin: Record
     attempts: int
     wait: float
+    failure: Failure | None = None
 
 
 @dataclass(slots=True)

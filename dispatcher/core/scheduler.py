@@ -161,9 +161,10 @@ class Scheduler:
         tracker = owned.offsets
         stop = records[-1].offset + 1
         refused: list[tuple[Delivery, Failure]] = []
+        returned: dict[int, Returned] = {}
         before = len(tracker.pending)
         if screen is not None or tracker.restored or tracker.attempts or records[0].offset < tracker.end:
-            records = self._screen(owned, records, screen, refused, now)
+            records = self._screen(owned, records, screen, refused, returned, now)
         self.counters.consumed += len(records)
         by_key, lane = self._by_key, self._fixed_lane
         pending, lanes, ready, queue = owned.pending, owned.lanes, self.ready, self._queue
@@ -197,7 +198,15 @@ class Scheduler:
         tracker.advance(stop)
         if tracker.attempts:
             self._restore_attempts(owned)
+        for offset, back in returned.items():
+            self._come_back(pending[offset], back)
         return refused
+
+    @staticmethod
+    def _come_back(delivery: Delivery, back: Returned) -> None:
+        history = delivery.remember()
+        history.origin = back.origin
+        history.attempts = max(history.attempts, back.attempts)
 
     def _screen(
         self,
@@ -205,6 +214,7 @@ class Scheduler:
         records: Sequence[Record],
         screen: Screen | None,
         refused: list[tuple[Delivery, Failure]],
+        returned: dict[int, Returned],
         now: float,
     ) -> list[Record]:
         tracker, kept = owned.offsets, []
@@ -215,6 +225,7 @@ class Scheduler:
             attempts, origin = tracker.attempts.get(record.offset, 0), None
             if isinstance(verdict, Returned):
                 attempts, origin = max(attempts, verdict.attempts), verdict.origin
+                verdict = verdict.failure or verdict
             elif verdict is not True and verdict and verdict.error_type == "Expired" and self._retry.then == "pause":
                 # It keeps its place in its lane, until an operator resumes.
                 self.pause()
@@ -223,13 +234,17 @@ class Scheduler:
             if verdict is True and may_run:
                 kept.append(record)
                 continue
-            if (verdict is True or origin is not None) and not may_run:
+            if (verdict is True or isinstance(verdict, Returned)) and not may_run:
                 # Its last attempt was made by a former owner, which did not live to write the dead letter.
                 verdict = Failure(
                     kind=FailureKind.FUNCTION,
                     error_type="AttemptsUsed",
                     message="its attempts were used up before a restart; the last error is in the log of then",
                 )
+            if isinstance(verdict, Returned) and verdict.wait <= 0 and not self._unordered:
+                returned[record.offset] = verdict
+                kept.append(record)
+                continue
             self.counters.consumed += 1
             if verdict is False:
                 self.counters.filtered += 1

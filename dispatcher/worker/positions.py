@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -45,8 +45,18 @@ async def beginnings(
     *,
     foreign_metadata: Literal["ignore", "refuse"],
     now: float,
+    starts: Mapping[TopicPartition, int] | None = None,
 ) -> dict[TopicPartition, Beginning]:
-    """Find where each partition begins. ``now`` is in seconds since 1970-01-01 UTC.
+    """Find where each partition begins.
+
+    Args:
+        broker: connected.
+        binding: whose ``start=`` counts where there is no commit.
+        group: whose commits count.
+        partitions: of which streams.
+        foreign_metadata: what to do about a commit that another program made.
+        now: seconds since 1970-01-01 UTC.
+        starts: counts in the place of ``start=``; a partition that it does not name begins at its end.
 
     Raises:
         InvalidOffsetMetadata: another program wrote the commit's metadata, and the setting is to refuse it.
@@ -56,12 +66,15 @@ async def beginnings(
     first = await broker.beginning_offsets(partitions)
     end = await broker.end_offsets(partitions)
     fresh = [partition for partition in partitions if commits.get(partition) is None]
-    starts = await _starts(broker, binding, fresh, first, end, now) if fresh else {}
+    if starts is not None:
+        begins = {id_: min(max(first[id_], starts.get(id_, end[id_])), end[id_]) for id_ in fresh}
+    else:
+        begins = await _starts(broker, binding, fresh, first, end, now) if fresh else {}
     found = {}
     for partition in partitions:
         commit = commits.get(partition)
         if commit is None:
-            found[partition] = Beginning(starts[partition], OffsetMap())
+            found[partition] = Beginning(begins[partition], OffsetMap())
         else:
             found[partition] = _resume(partition, commit, group, first[partition], end[partition], foreign_metadata)
     return found

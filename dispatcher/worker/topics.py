@@ -8,7 +8,7 @@ from bindings import Binding
 from dispatcher.brokers.base import Broker, StreamInfo
 from dispatcher.errors import BrokerRefused
 
-__all__ = ["consumed_streams", "ensure_topics", "written_streams"]
+__all__ = ["ensure_topics", "retry_topics", "written_streams"]
 
 logger = logging.getLogger("dispatcher.worker")
 
@@ -31,11 +31,13 @@ def written_streams(binding: Binding) -> dict[str, str]:
     return written
 
 
-def consumed_streams(binding: Binding) -> tuple[str, ...]:
-    """The streams that a binding reads: its own, and the retry topics of an unordered one."""
-    if binding.order != "none":
-        return binding.streams
-    return (*binding.streams, *(binding.retry_topic(stream) for stream in binding.streams))
+def retry_topics(binding: Binding) -> tuple[str, ...]:
+    """Where events come back to this function alone.
+
+    An unordered function's are made at its start, for it waits there. Those of an ordered one are made by its first
+    redrive of dead letters.
+    """
+    return tuple(binding.retry_topic(stream) for stream in binding.streams)
 
 
 async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -21,6 +22,7 @@ from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
 from dispatcher.errors import (
     BrokerError,
+    BrokerRefused,
     BrokerUnavailable,
     CommitRefused,
     CorruptRecords,
@@ -37,8 +39,9 @@ from dispatcher.worker.positions import beginnings
 from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
 from dispatcher.worker.runners import Runners
-from dispatcher.worker.screening import make_screen
-from dispatcher.worker.topics import consumed_streams, ensure_topics
+from dispatcher.worker.screening import make_retry_screen, make_screen
+from dispatcher.worker.span import Span
+from dispatcher.worker.topics import ensure_topics, retry_topics
 
 __all__ = ["Worker"]
 
@@ -48,6 +51,8 @@ logger = logging.getLogger("dispatcher.worker")
 _FETCH_WAIT = 0.25
 # Seconds between two looks at where the log ends, for the backlog.
 _BACKLOG_INTERVAL = 2.0
+# Seconds between two looks for a retry topic that a redrive has made: how long a first redrive waits for its function.
+_RETRY_TOPIC_INTERVAL = 5.0
 # Seconds that a time-out may be late, so that many invocations are looked at together.
 _TIMEOUT_GRAIN = 0.01
 # Seconds before a consumer that failed is made anew.
@@ -62,8 +67,10 @@ class Worker:
         broker: where the streams are; open, and left open.
         settings: of the process.
         until_caught_up: end once all that stood in the log at the start is settled.
+        span: deliver this part of history, in its own group, and end; no retry topic is read.
         invoker: calls the function, and is closed at the end; in this process by default.
         clock: read instead of the system's; the event loop must run on it too.
+        rng: where the jitter of retries comes from; one that nobody knows when it is not given.
     """
 
     def __init__(
@@ -74,21 +81,24 @@ class Worker:
         app: str,
         settings: Settings,
         until_caught_up: bool = False,
+        span: Span | None = None,
         invoker: Invoker | None = None,
         clock: Clock | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._invoker = invoker or LocalInvoker(binding, abandoned=self._abandoned)
         binding = replace(binding, concurrency=min(binding.concurrency, self._invoker.concurrency))
         self.name = binding.name
-        self.group = f"{app}.{binding.name}"
+        self.group = f"{app}.{binding.name}" if span is None else span.group
         self._clock = clock or Clock()
         self._binding = binding
         self._broker = broker
         self._settings = settings
-        self._until_caught_up = until_caught_up
+        self._span = span
+        self._until_caught_up = until_caught_up or span is not None
         self._streams = binding.streams
         self._counters = Counters()
-        self._scheduler = Scheduler(binding, now=self._clock.monotonic(), counters=self._counters)
+        self._scheduler = Scheduler(binding, now=self._clock.monotonic(), rng=rng, counters=self._counters)
         self._writer = SettlementWriter(binding, broker)
         self._runners = Runners(
             binding,
@@ -101,6 +111,10 @@ class Worker:
             failed=self._fail,
         )
         self._screen = make_screen(binding, self._clock)
+        # Two, so that an event of a stream pays nothing for what a retry topic needs.
+        self._retry_screen = make_retry_screen(binding, self._clock)
+        self._retry_topics = frozenset(retry_topics(binding))
+        self._has_more_streams = False
         self._consumer: Consumer | None = None
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()
@@ -134,15 +148,20 @@ class Worker:
         wait = _FIRST_REBUILD
         self._watch_timeouts()
         try:
-            missing = await ensure_topics(self._binding, self._broker, create=self._settings.create_topics)
-            self._streams = tuple(stream for stream in consumed_streams(self._binding) if stream not in missing)
-            if self._until_caught_up:
-                self._targets = await self._find_ends(self._streams)
+            await ensure_topics(self._binding, self._broker, create=self._settings.create_topics)
+            if self._span is not None:
+                self._targets = self._span.targets
+            else:
+                self._streams = await self._find_streams()
+                if self._until_caught_up:
+                    self._targets = await self._find_ends(self._streams)
             while not self._stopping.is_set():
                 began = self._clock.monotonic()
                 try:
                     await self._consume()
-                    break
+                    if not self._has_more_streams:
+                        break
+                    self._has_more_streams = False
                 except BrokerUnavailable as error:
                     if not self._joined:
                         raise
@@ -221,6 +240,7 @@ class Worker:
             partitions,
             foreign_metadata=self._settings.on_foreign_metadata,
             now=self._clock.wall(),
+            starts=None if self._span is None else self._span.starts,
         )
         if self._stopping.is_set():
             return  # it leaves the group in a moment: its successor begins where we would
@@ -263,6 +283,8 @@ class Worker:
         try:
             await consumer.start()
             helpers = [self._spawn(self._commit_steadily()), self._spawn(self._measure_backlog())]
+            if not self._until_caught_up and not self._retry_topics.issubset(self._streams):
+                helpers.append(self._spawn(self._look_for_retry_topics()))
             await self._poll(consumer)
         finally:
             for helper in helpers:
@@ -280,7 +302,11 @@ class Worker:
         while not self._stopping.is_set():
             if self._trouble is not None:
                 raise self._trouble
+            if self._has_more_streams:
+                return
             wanted = [id_ for id_ in self._scheduler.wanted() if id_ not in self._corrupt]
+            if self._span is not None:
+                wanted = [id_ for id_ in wanted if self._scheduler.partitions[id_].offsets.end < self._span.end(id_)]
             if wanted:
                 await self._fetch(consumer, wanted)
             else:
@@ -300,8 +326,12 @@ class Worker:
             return
         now = self._clock.monotonic()
         for id_, records in fetched.items():
-            for delivery, failure in self._scheduler.admit(id_, records, now=now, screen=self._screen):
+            within = records if self._span is None else self._span.cut(id_, records)
+            screen = self._retry_screen if id_.topic in self._retry_topics else self._screen
+            for delivery, failure in self._scheduler.admit(id_, within, now=now, screen=screen):
                 self._give_up(delivery, failure)
+            if len(within) < len(records):
+                self._pass(id_, records[-1].offset)
         if not fetched:
             self._pass_gaps(consumer)
             return
@@ -311,10 +341,14 @@ class Worker:
 
     def _pass_gaps(self, consumer: Consumer) -> None:
         """Take note of positions that moved with no record: transaction markers, aborted or compacted records."""
-        for id_, partition in self._scheduler.partitions.items():
+        for id_ in self._scheduler.partitions:
             position = consumer.position(id_)
             if position is not None:
-                partition.offsets.advance(position)
+                self._pass(id_, position)
+
+    def _pass(self, id_: TopicPartition, offset: int) -> None:
+        if (partition := self._scheduler.partitions.get(id_)) is not None:
+            partition.offsets.advance(offset if self._span is None else min(offset, self._span.end(id_)))
 
     async def _jump(self, consumer: Consumer, id_: TopicPartition, position: int) -> None:
         """The log does not hold the position (any more): go on where it begins, and say what is lost."""
@@ -378,7 +412,8 @@ class Worker:
         """Turn a reply into effects, and see them through."""
         records: list[Outgoing] = []
         try:
-            records = [result(self._binding, batch, index, emit) for index, emit in enumerate(reply.results)]
+            emits = reply.results if self._span is None or self._span.emit else ()
+            records = [result(self._binding, batch, index, emit) for index, emit in enumerate(emits)]
         except InvalidOutcome as error:
             reply = replace(reply_to(error, self._binding.retry), failures=reply.failures)
         wall_ms = self._clock.wall_ms()
@@ -538,7 +573,37 @@ class Worker:
             await asyncio.sleep(_BACKLOG_INTERVAL)
             await self._read_ends()
 
+    async def _look_for_retry_topics(self) -> None:
+        """Join again, with its retry topic, once a redrive has made one for this function."""
+        while True:
+            await asyncio.sleep(_RETRY_TOPIC_INTERVAL)
+            streams = await self._find_streams()
+            if len(streams) > len(self._streams):
+                logger.info("%s: dead letters come back by %s", self.name, ", ".join(set(streams) - set(self._streams)))
+                self._streams = streams
+                self._has_more_streams = True
+                self._progress.set()
+                return
+
+    async def _find_streams(self) -> tuple[str, ...]:
+        """The function's streams, and those of its retry topics that are there."""
+        found = list(self._binding.streams)
+        for topic in retry_topics(self._binding):
+            try:
+                if await self._broker.describe(topic) is not None:
+                    found.append(topic)
+            except BrokerRefused as error:
+                logger.debug("%s: %s is not read: %s", self.name, topic, error)
+            except BrokerError as error:
+                if topic in self._streams:
+                    found.append(topic)
+                logger.debug("%s: %s was not looked for: %s", self.name, topic, error)
+        return tuple(found)
+
     async def _read_ends(self) -> None:
+        if self._span is not None:
+            self._ends = {id_: self._span.end(id_) for id_ in self._scheduler.partitions}
+            return
         try:
             self._ends = await self._broker.end_offsets(list(self._scheduler.partitions))
         except BrokerError:
