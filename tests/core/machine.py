@@ -140,7 +140,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         ),
         retry=st.builds(
             Retry,
-            max_attempts=st.integers(1, 3),
+            max_attempts=st.sampled_from([1, 1, 2, 3]),
             initial=st.sampled_from([0.0, 1.0]),
             jitter=st.sampled_from(["full", "none"]),
             then=st.sampled_from(["dead_letter", "dead_letter", "drop", "pause"]),
@@ -284,6 +284,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 5))
     def start(self, most: int) -> None:
         """What may start does."""
+        self.scheduler.tick(self.now)
         for _ in range(most):
             if not self.start_one():
                 return
@@ -378,6 +379,13 @@ class DeliveryMachine(RuleBasedStateMachine):
     def end_as_one(self, index: int, outcome: str) -> None:
         """All events of an invocation come to the same."""
         self.settle(self.in_flight.pop(index % len(self.in_flight)), {}, FAILURES.get(outcome))
+
+    @precondition(lambda self: self.in_flight)
+    @rule(index=st.integers(0, 3), abandon=st.sampled_from(["before", "after"]), seconds=st.sampled_from([0.0, 5.0]))
+    def time_out(self, index: int, abandon: str, seconds: float) -> None:
+        """A function takes too long, its thread goes on, and after a while more may start."""
+        self.settle(self.in_flight.pop(index % len(self.in_flight)), {}, FAILURES["fail"], abandon=abandon)
+        self.wait(seconds, True)
 
     def settle(
         self,
@@ -583,8 +591,9 @@ class DeliveryMachine(RuleBasedStateMachine):
             if what == "restart":
                 self.commit("stored")
             self.boot()
-        if fetch and what in ("assign", "crash", "restart"):
-            self.poll(id_, 20)
+        if fetch:
+            for each in PARTITIONS:
+                self.poll(each, 20)
 
     @rule(fate=st.sampled_from(["stored", "stored", "stored", "lost", "answer lost"]))
     def commit(self, fate: str) -> None:
