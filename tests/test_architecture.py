@@ -18,6 +18,7 @@ FLOORS = {
     "dispatcher.cli": 7,
     "dispatcher.supervisor": 6,
     "dispatcher.server": 5,
+    "dispatcher.testing": 5,
     "dispatcher.status": 4,
     "dispatcher.worker": 4,
     "dispatcher.brokers": 3,

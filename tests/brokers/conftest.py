@@ -12,14 +12,18 @@ from contract import MakeStream
 
 from dispatcher.brokers.base import Broker, StreamInfo
 from dispatcher.brokers.embedded import EmbeddedBroker
+from dispatcher.testing import Log, MemoryBroker
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["embedded", "memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def make_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Broker]:
     """Makes broker objects for one and the same place, so that a test may connect twice."""
     if request.param == "embedded":
         path = tmp_path / "log.db"
         return lambda: EmbeddedBroker(path, session_timeout=2.0)
+    if request.param == "memory":
+        log = Log()
+        return lambda: MemoryBroker(log)
     bootstrap: Any = request.getfixturevalue("kafka_bootstrap")
     from dispatcher.brokers.kafka import KafkaBroker
 
@@ -55,7 +59,7 @@ def make_stream(broker: Broker) -> MakeStream:
 @pytest.fixture
 def add_partitions(broker: Broker, request: pytest.FixtureRequest) -> Callable[[str, int], Awaitable[None]]:
     """Gives a stream more partitions, as its operator would."""
-    if isinstance(broker, EmbeddedBroker):
+    if isinstance(broker, EmbeddedBroker | MemoryBroker):
         return broker.add_partitions
     bootstrap: Any = request.getfixturevalue("kafka_bootstrap")
 
