@@ -3,6 +3,7 @@
 BindingError
 ├── DeclarationError      (also a TypeError and a ValueError) a decorated function can't be bound as it stands
 ├── InvalidOutcome        what a function returned, or said of its batch, can't be read
+├── InvalidManifest       (also a ValueError) a document is no manifest that this version can read
 └── DiscoveryError        (also an ImportError) functions can't be collected
     ├── TargetNotFound    there is no such folder, file, module or function
     ├── ImportFailed      the user's own code failed while it was imported
@@ -21,6 +22,7 @@ __all__ = [
     "DiscoveryError",
     "DuplicateName",
     "ImportFailed",
+    "InvalidManifest",
     "InvalidOutcome",
     "NoFunctionsFound",
     "TargetNotFound",
@@ -43,6 +45,10 @@ class DeclarationError(BindingError, TypeError, ValueError):
 
 class InvalidOutcome(BindingError):
     """Raised when what a function returned, or said of its batch, can't be read: the invocation has failed."""
+
+
+class InvalidManifest(BindingError, ValueError):
+    """Raised when a document is no manifest, or one that this version can't read; the message says where."""
 
 
 class DiscoveryError(BindingError, ImportError):

@@ -34,6 +34,7 @@ class Signature:
         decode_bytes: the same for a value that is not None, without the check: 60 ns less an event.
             For a pydantic model it is the validator's own C method.
         optional: None is passed for a record without a value.
+        value_type: the type of one event's value, taken out of ``list[Event[X | None]]``.
     """
 
     parameter: str
@@ -47,6 +48,7 @@ class Signature:
     type_name: str
     decode_bytes: Callable[[bytes], Any] | None = None
     optional: bool = False
+    value_type: Any = None
 
     @classmethod
     def of(cls, function: Callable[..., Any], names: Mapping[str, Any] | None = None) -> Self:
@@ -89,6 +91,7 @@ class Signature:
             type_name=shape.name,
             decode_bytes=decode_bytes,
             optional=shape.optional,
+            value_type=shape.value,
         )
 
 

@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 import rich_click as click
 
 from dispatcher.cli.check import check
+from dispatcher.cli.completion import completion
 from dispatcher.cli.kafka import kafka
 from dispatcher.cli.listing import list_bindings
+from dispatcher.cli.manifest import manifest
 from dispatcher.cli.output import fail, hint_for
 from dispatcher.cli.run import run
 from dispatcher.cli.send import send
@@ -65,6 +67,8 @@ cli.add_command(list_bindings)
 cli.add_command(send)
 cli.add_command(streams)
 cli.add_command(kafka)
+cli.add_command(manifest)
+cli.add_command(completion)
 
 
 def main() -> NoReturn:
