@@ -294,9 +294,14 @@ class Worker:
             # Cancelled is forced: what is done is committed, what runs is not waited for.
             task = asyncio.current_task()
             is_forced = task is not None and task.cancelling() > 0
-            await self._let_go(list(self._scheduler.partitions), budget=0.0 if is_forced else None)
-            await consumer.close()
-            self._consumer = None
+            try:
+                await self._let_go(list(self._scheduler.partitions), budget=0.0 if is_forced else None)
+            except asyncio.CancelledError:
+                await self._let_go(list(self._scheduler.partitions), budget=0.0)
+                raise
+            finally:
+                await consumer.close()
+                self._consumer = None
 
     async def _poll(self, consumer: Consumer) -> None:
         while not self._stopping.is_set():
