@@ -7,9 +7,9 @@ import contextvars
 import ctypes
 import json
 import logging
-import mmap
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -68,7 +68,13 @@ def say(do: str, context: Context) -> Any:
             return (number for number in range(3))
         case "emit":
             context.emit({"said": context.event_id}, key="k", headers=(("h", b"\x00\xff"), ("h", b"")))
-            return [Emit(b"\x00\xff", key=b"\xfe"), Emit(None, key=b"tombstone"), {"attempt": context.attempt}, None, "ü"]
+            return [
+                Emit(b"\x00\xff", key=b"\xfe"),
+                Emit(None, key=b"tombstone"),
+                {"attempt": context.attempt},
+                None,
+                "ü",
+            ]
         case "context":
             assert 0 < context.remaining() <= 60
             return {"function": context.function, "event": context.event_id, "attempt": context.attempt}
@@ -166,6 +172,11 @@ def misbehaves(event: Event[Order], context: Context) -> Any:
             until = time.process_time() + 30
             while time.process_time() < until:
                 pass
+        case "work":
+            until = time.process_time() + 0.3
+            while time.process_time() < until:
+                pass
+            return {"cpu": time.process_time()}
         case "garbage":
             os.write(line_to_the_dispatcher(), b"\xff" * 1_000)
             time.sleep(600)
@@ -189,7 +200,7 @@ def misbehaves(event: Event[Order], context: Context) -> Any:
                 time.sleep(600)
             os._exit(9)
         case "start":
-            return {"started": subprocess.Popen(["sleep", "600"]).pid, "pid": os.getpid()}  # noqa: S607
+            return {"started": subprocess.Popen(["sleep", "600"]).pid, "pid": os.getpid()}
         case "log":
             context.logger.info("hello %s", "there", extra={"order": 7, "exc_info_": object()})
             logger.warning("from the module")
@@ -203,7 +214,7 @@ def misbehaves(event: Event[Order], context: Context) -> Any:
         case "environment":
             return dict(os.environ)
         case "files":
-            return sorted(int(name) for name in os.listdir("/proc/self/fd"))
+            return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
         case "many files":
             kept = [open("/dev/null") for _ in range(200)]  # noqa: PTH123, SIM115
             return len(kept)
@@ -215,9 +226,12 @@ leaked: list[bytearray] = []
 
 def line_to_the_dispatcher() -> int:
     """The descriptor of the one socket that this process has."""
-    for name in os.listdir("/proc/self/fd"):
-        if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-            return int(name)
+    for number in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                return number
+        except OSError:
+            continue
     raise LookupError("no socket")
 
 

@@ -23,7 +23,7 @@ from dispatcher.invokers.process import ProcessInvoker, ProcessLimits
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.worker import Worker
 
-PATIENCE = 60.0
+PATIENCE = 40.0
 _FACTS = ("reason", "error-type", "error-message", "attempts")
 
 

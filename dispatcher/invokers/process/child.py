@@ -27,7 +27,7 @@ from dispatcher.core.delivery import FailureKind
 from dispatcher.invokers.base import Reply
 from dispatcher.invokers.failures import reply_to
 from dispatcher.invokers.local import LocalInvoker
-from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_time
+from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_seconds
 from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
 from dispatcher.invokers.process.logs import Forwarder
 from dispatcher.invokers.process.messages import pack_reply, read_request
@@ -103,7 +103,9 @@ class Invocations(LocalInvoker):
     def _forgiving_memory(self, reply: Reply) -> Reply:
         """An event that can't be decoded for want of memory is not to blame: what ran before it may have kept it."""
         failures = {
-            index: replace(failure, kind=FailureKind.FUNCTION) if failure.error_type == "MemoryError" else failure
+            index: replace(failure, kind=FailureKind.FUNCTION, counts=True)
+            if failure.error_type == "MemoryError"
+            else failure
             for index, failure in reply.failures.items()
         }
         if any(failure.error_type == "MemoryError" for failure in (*failures.values(), *filter(None, [reply.rest]))):
@@ -138,8 +140,8 @@ def _serve(connection: Connection, invocations: Invocations, forwarder: Forwarde
     while (received := connection.receive()) is not None:
         _, header, data = received
         forwarder.begin()
-        if settings["cpu_time"] is not None:
-            renew_cpu_time(settings["cpu_time"])
+        if settings["cpu_seconds"] is not None:
+            renew_cpu_seconds(settings["cpu_seconds"])
         id_, batch = read_request(header, data)
         reply = invocations.run(batch)
         last = invocations.is_out_of_memory

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-__all__ = ["confine", "die_with", "lift_memory_limit", "renew_cpu_time"]
+__all__ = ["confine", "die_with", "lift_memory_limit", "renew_cpu_seconds"]
 
 _PR_SET_PDEATHSIG = 1
 # Bytes beyond the memory limit that are left for saying that it was reached.
@@ -65,7 +65,7 @@ def lift_memory_limit() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def renew_cpu_time(seconds: float) -> None:
+def renew_cpu_seconds(seconds: float) -> None:
     """Give the next invocation so much CPU time, beyond what the process has used."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds), None)

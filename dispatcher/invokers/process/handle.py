@@ -255,7 +255,9 @@ class ProcessHandle(asyncio.Protocol):
         except ValueError:
             name = f"signal {-code}"
         if -code == signal.SIGXCPU:
-            return f"the process was killed by {name}: it used more than its {self._settings['cpu_time']} s of CPU time"
+            return (
+                f"the process was killed by {name}: it used more than its {self._settings['cpu_seconds']} s of CPU time"
+            )
         if -code == signal.SIGKILL:
             return f"the process was killed by {name}, by the system when memory ran out, or by somebody"
         return f"the process was killed by {name}"

@@ -74,7 +74,7 @@ class ProcessInvoker:
             "retry_on": [_name_of(kind) for kind in binding.retry.retry_on],
             "give_up_on": [_name_of(kind) for kind in binding.retry.give_up_on],
             "memory": self._limits.memory,
-            "cpu_time": self._limits.cpu_time,
+            "cpu_seconds": self._limits.cpu_seconds,
             "open_files": self._limits.open_files,
             "max_reply": self._limits.max_reply,
         }

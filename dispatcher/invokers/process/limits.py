@@ -32,7 +32,7 @@ class ProcessLimits:
     Args:
         processes: at the most; the function's ``concurrency`` is a limit too. None for one a processor.
         memory: bytes, 64 MiB at the least; None for no limit.
-        cpu_time: seconds of CPU time of one invocation; None leaves it to the timeout.
+        cpu_seconds: seconds of CPU time of one invocation; None leaves it to the timeout.
         open_files: file descriptors; None for what the dispatcher may have.
         environment: names of environment variables that the function may see, beyond those of
             :data:`~dispatcher.invokers.process.environment.ALLOWED`.
@@ -44,8 +44,8 @@ class ProcessLimits:
     """
 
     processes: int | None = None
-    memory: int | None = 1024 * MEBIBYTE
-    cpu_time: float | None = None
+    memory: int | None = None
+    cpu_seconds: float | None = None
     open_files: int | None = None
     environment: tuple[str, ...] = ()
     start_timeout: float = 60.0
@@ -54,7 +54,7 @@ class ProcessLimits:
     def __post_init__(self) -> None:
         _check("processes", self.processes, 1)
         _check("memory", self.memory, _LEAST_MEMORY)
-        _check("cpu_time", self.cpu_time, 0.001)
+        _check("cpu_seconds", self.cpu_seconds, 0.001)
         _check("open_files", self.open_files, _LEAST_FILES)
         _check("start_timeout", self.start_timeout, 0.001)
         _check("max_reply", self.max_reply, 1024)

@@ -145,16 +145,23 @@ def _add(value: object, blobs: list[bytes]) -> int | None:
 
 
 def _pack_failure(failure: Failure) -> list[Any]:
-    return [failure.kind.value, failure.error_type, failure.message, failure.retry_after, failure.retryable]
+    return [
+        failure.kind.value,
+        failure.error_type,
+        failure.message,
+        failure.retry_after,
+        failure.retryable,
+        failure.counts,
+    ]
 
 
 def _read_failure(item: Any) -> Failure:
-    if type(item) is not list or len(item) != 5:
+    if type(item) is not list or len(item) != 6:
         raise InvalidFrame("a failure has other parts")
-    kind, error_type, message, retry_after, retryable = item
+    kind, error_type, message, retry_after, retryable, counts = item
     if type(kind) is not str or kind not in _KINDS:
         raise InvalidFrame("a failure of an unknown kind")
-    if type(error_type) is not str or type(message) is not str or type(retryable) is not bool:
+    if type(error_type) is not str or type(message) is not str:
         raise InvalidFrame("a part of a failure has another type")
     if retry_after is not None and (type(retry_after) not in (int, float) or not 0 <= retry_after < _LONGEST_WAIT):
         raise InvalidFrame("a wait is a number of seconds")
@@ -164,4 +171,5 @@ def _read_failure(item: Any) -> Failure:
         message=message[:_LONGEST_MESSAGE],
         retry_after=None if retry_after is None else float(retry_after),
         retryable=retryable,
+        counts=counts,
     )
