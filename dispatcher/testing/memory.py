@@ -8,7 +8,7 @@ from typing import Self
 from dispatcher.brokers.base import RebalanceListener, StreamInfo
 from dispatcher.clock import Clock
 from dispatcher.core.record import Committed, Outgoing, Record, TopicPartition
-from dispatcher.errors import BrokerUnavailable, OffsetOutOfRange
+from dispatcher.errors import BrokerError, BrokerUnavailable, OffsetOutOfRange
 from dispatcher.testing.consumer import MemoryConsumer, check_metadata
 from dispatcher.testing.log import Log, MemoryRecord
 
@@ -26,6 +26,15 @@ class MemoryProducer:
         if self._closed:
             raise BrokerUnavailable("this producer is closed")
         return self._broker.append(record)
+
+    async def send_all(self, records: Sequence[Outgoing]) -> Sequence[tuple[int, int] | BrokerError]:
+        outcomes: list[tuple[int, int] | BrokerError] = []
+        for record in records:
+            try:
+                outcomes.append(await self.send(record))
+            except BrokerError as error:
+                outcomes.append(error)
+        return outcomes
 
     async def close(self) -> None:
         self._closed = True

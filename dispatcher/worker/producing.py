@@ -58,7 +58,7 @@ class SettlementWriter:
             except BrokerError as error:
                 outcomes: Sequence[object] = [error] * len(left)
             else:
-                outcomes = await asyncio.gather(*(producer.send(record) for record, _ in left), return_exceptions=True)
+                outcomes = await producer.send_all([record for record, _ in left])
             smaller: list[_Due] = []
             again: list[_Due] = []
             for (record, source), outcome in zip(left, outcomes, strict=True):
@@ -70,8 +70,6 @@ class SettlementWriter:
                 elif isinstance(outcome, BrokerError):
                     self._complain(record, outcome)
                     again.append((record, source))
-                elif isinstance(outcome, BaseException):
-                    raise outcome
             if not settlement.done:
                 again = [(record, source) for record, source in again if source is not None]
             left = smaller + again

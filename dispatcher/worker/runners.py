@@ -29,7 +29,7 @@ from dispatcher.invokers.local import LocalInvoker
 __all__ = ["Runners"]
 
 # Seconds that a runner goes on before it lets the loop turn: heartbeats and fetches wait for it.
-_LONGEST_TURN = 0.02
+_LONGEST_TURN = 0.005
 
 Settle = Callable[[Sequence[Delivery], Reply], Awaitable[None]]
 

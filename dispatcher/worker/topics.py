@@ -8,14 +8,15 @@ from bindings import Binding
 from dispatcher.brokers.base import Broker, StreamInfo
 from dispatcher.errors import BrokerRefused
 
-__all__ = ["ensure_topics", "retry_topics", "written_streams"]
+__all__ = ["HEADER_ROOM", "ensure_topics", "retry_topics", "written_streams"]
 
 logger = logging.getLogger("dispatcher.worker")
 
 # Kafka's default max.message.bytes. A dead letter adds headers to an event that may be as large as its own
 # topic takes: 1,048,000 bytes and 600 of headers were refused by a topic with the default.
 _DEFAULT_RECORD_BYTES = 1_048_588
-_HEADER_ROOM = 65_536
+#: Bytes that a topic of ours takes more than the one whose events come to it, for the headers that are added.
+HEADER_ROOM = 65_536
 
 
 def written_streams(binding: Binding) -> dict[str, str]:
@@ -53,7 +54,7 @@ async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> se
         origin = await broker.describe(source)
         if origin is None:
             continue  # joining the group says so, with what to do
-        size = int(origin.config.get("max.message.bytes", _DEFAULT_RECORD_BYTES)) + _HEADER_ROOM
+        size = int(origin.config.get("max.message.bytes", _DEFAULT_RECORD_BYTES)) + HEADER_ROOM
         wanted = StreamInfo(name=stream, partitions=origin.partitions, config={"max.message.bytes": str(size)})
         try:
             if create:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 
 import pytest
 from contract import MakeStream, Member, send_all
@@ -120,6 +121,30 @@ async def test_concurrent_sends_to_a_partition_keep_call_order(
     async with Member(broker, group, [stream]) as member:
         await member.holds(1)
         assert [record.value for record in await member.collect(500)] == values
+
+
+async def test_records_sent_together_answer_one_by_one(broker: Broker, make_stream: MakeStream, group: str) -> None:
+    """Of records that are sent together, one that is refused keeps no other from being written, once and in order."""
+    stream, missing = await make_stream(max_message_bytes="10000"), f"missing-{uuid.uuid4().hex[:8]}"
+    producer = await broker.producer()
+    records = [Outgoing(topic=stream, value=b"%d" % number) for number in range(200)]
+    records[50] = Outgoing(topic=stream, value=b"x" * 50_000)
+    records[120] = Outgoing(topic=missing, value=b"nowhere")
+    outcomes = await producer.send_all(records)
+    assert await producer.send_all([]) == []
+    await producer.close()
+
+    assert isinstance(outcomes[50], RecordTooLarge)
+    assert isinstance(outcomes[120], StreamNotFound)
+    written = [outcome for index, outcome in enumerate(outcomes) if index not in (50, 120)]
+    assert sorted(written) == [(0, offset) for offset in range(198)]
+    async with Member(broker, group, [stream]) as member:
+        await member.holds(1)
+        got = [record.value for record in await member.collect(198)]
+    assert sorted(got) == sorted(b"%d" % number for number in range(200) if number not in (50, 120))
+    assert [got[offset] for _, offset in written] == [
+        record.value for index, record in enumerate(records) if index not in (50, 120)
+    ]
 
 
 async def test_each_partition_is_read_in_offset_order(broker: Broker, make_stream: MakeStream, group: str) -> None:

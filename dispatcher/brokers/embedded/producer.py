@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 
 from dispatcher.brokers.embedded import log
 from dispatcher.brokers.embedded.codec import encode, size_in_kafka
@@ -35,6 +36,15 @@ class EmbeddedProducer:
         self._closed = False
 
     async def send(self, record: Outgoing) -> tuple[int, int]:
+        return await self._enqueue(record)
+
+    async def send_all(self, records: Sequence[Outgoing]) -> Sequence[tuple[int, int] | BrokerError]:
+        answers = [self._enqueue(record) for record in records]
+        if answers:
+            await asyncio.wait(answers)
+        return [_outcome(answer) for answer in answers]
+
+    def _enqueue(self, record: Outgoing) -> _Answer:
         if self._closed:
             raise BrokerUnavailable("this producer is closed")
         timestamp = time.time_ns() // 1_000_000 if record.timestamp is None else record.timestamp
@@ -50,7 +60,7 @@ class EmbeddedProducer:
         self._pending.append((entry, answer))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush(), name="dispatch-log-producer")
-        return await answer
+        return answer
 
     async def close(self) -> None:
         self._closed = True
@@ -105,3 +115,12 @@ def _copy(error: DispatchError) -> DispatchError:
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy
+
+
+def _outcome(answer: _Answer) -> tuple[int, int] | BrokerError:
+    error = answer.exception()
+    if error is None:
+        return answer.result()
+    if isinstance(error, BrokerError):
+        return error
+    raise error

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 
 import aiokafka.errors as driver
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
 from dispatcher.brokers.kafka.admin import Admin
 from dispatcher.brokers.kafka.diagnosis import find_reachable
@@ -14,7 +18,7 @@ from dispatcher.brokers.kafka.errors import translate, translated
 from dispatcher.brokers.kafka.internals import abandon_producer
 from dispatcher.brokers.kafka.settings import KafkaSettings
 from dispatcher.core.record import Outgoing
-from dispatcher.errors import BrokerError, BrokerUnavailable, StreamNotFound
+from dispatcher.errors import BrokerError, BrokerRefused, BrokerUnavailable, StreamNotFound
 
 __all__ = ["KafkaProducer"]
 
@@ -97,23 +101,70 @@ class KafkaProducer:
                 ) from error
             raise translate(error, what) from error
 
+    async def send_all(self, records: Sequence[Outgoing]) -> Sequence[tuple[int, int] | BrokerError]:
+        # A task, a time-out and a turn at the lock for each record cost 0.1 ms of CPU; together they cost a tenth.
+        outcomes: list[tuple[int, int] | BrokerError | None] = [None] * len(records)
+        acknowledged: list[asyncio.Future[RecordMetadata]] = []
+        client: AIOKafkaProducer | None = None
+        unavailable: BrokerError | None = None
+        try:
+            async with asyncio.timeout(self._settings.delivery_timeout):
+                client = await self._client(_BATCH)
+                # Whose fault it was is found out below, one by one.
+                with contextlib.suppress(driver.KafkaError, StreamNotFound, BrokerRefused):
+                    await self._enqueue_all(client, records, acknowledged)
+                await asyncio.gather(*acknowledged, return_exceptions=True)
+        except TimeoutError:
+            if client is not None:
+                self._retire(client)
+            limit = self._settings.delivery_timeout
+            unavailable = BrokerUnavailable(f"not acknowledged in {limit:g} s; it may have been written")
+        except BrokerUnavailable as error:
+            unavailable = error
+        for index, answer in enumerate(acknowledged):
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                written = answer.result()
+                outcomes[index] = (written.partition, written.offset)
+        return [outcome or unavailable or await self._send_alone(records[i]) for i, outcome in enumerate(outcomes)]
+
+    async def _send_alone(self, record: Outgoing) -> tuple[int, int] | BrokerError:
+        try:
+            return await self.send(record)
+        except BrokerError as error:
+            return error
+
+    async def _enqueue_all(
+        self,
+        client: AIOKafkaProducer,
+        records: Sequence[Outgoing],
+        acknowledged: list[asyncio.Future[RecordMetadata]],
+    ) -> None:
+        for topic, together in itertools.groupby(records, key=lambda record: record.topic):
+            async with self._order[topic]:
+                for record in together:
+                    acknowledged.append(await self._enqueue(client, record))  # noqa: PERF401 - keeps those before a refusal
+
     async def _deliver(self, client: AIOKafkaProducer, record: Outgoing) -> tuple[int, int]:
         # The lock keeps the order of calls where a call has to wait for metadata, or for room in a batch.
         async with self._order[record.topic]:
-            if record.topic not in self._known:
-                await self._find(record.topic)
-            if record.partition is not None:
-                await self._find_partition(client, record.topic, record.partition)
-            acknowledged = await client.send(
-                record.topic,
-                _NULL if record.value is None else record.value,
-                record.key,
-                record.partition,
-                record.timestamp,
-                list(record.headers),
-            )
+            acknowledged = await self._enqueue(client, record)
         written = await acknowledged
         return written.partition, written.offset
+
+    async def _enqueue(self, client: AIOKafkaProducer, record: Outgoing) -> asyncio.Future[RecordMetadata]:
+        if record.topic not in self._known:
+            await self._find(record.topic)
+        if record.partition is not None:
+            await self._find_partition(client, record.topic, record.partition)
+        acknowledged: asyncio.Future[RecordMetadata] = await client.send(
+            record.topic,
+            _NULL if record.value is None else record.value,
+            record.key,
+            record.partition,
+            record.timestamp,
+            list(record.headers),
+        )
+        return acknowledged
 
     async def _find(self, topic: str, ignore: type[BrokerError] | tuple[()] = ()) -> None:
         try:
