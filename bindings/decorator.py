@@ -15,7 +15,7 @@ from bindings.errors import DeclarationError
 from bindings.policies import Batch, DeadLetter, Limits, Ordering, Retry, StartAt
 from bindings.signature import Signature, check_function
 
-__all__ = ["bindings_of", "on_stream"]
+__all__ = ["bind", "bindings_of", "on_stream"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -164,6 +164,29 @@ def on_stream(
         return function
 
     return decorate
+
+
+def bind(function: Callable[..., Any], *streams: str, name: str | None = None) -> Binding:
+    """Make the binding of a function that has no decorator, with the policies that it has by default.
+
+    Args:
+        function: a plain function, annotated as for :func:`on_stream`.
+        streams: one or more topics.
+        name: the function's name in its app; the Python function's own when it is not given.
+
+    Raises:
+        DeclarationError: the function can't be bound so.
+    """
+    try:
+        signature = Signature.of(function)
+        batch = _LIST_BATCH if signature.batch else Batch()
+        return Binding(
+            function=function, name=name or function.__name__, streams=streams, signature=signature, batch=batch
+        )
+    except DeclarationError:
+        raise
+    except (ValueError, NameError) as error:
+        raise DeclarationError.at(function, error) from error
 
 
 def bindings_of(function: object) -> tuple[Binding, ...]:

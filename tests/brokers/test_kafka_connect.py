@@ -129,7 +129,7 @@ async def test_a_wrong_password(kafka_cluster: KafkaCluster, mechanism: str) -> 
     error = await why(KafkaSettings(**right, password="not-this-one"))
     assert type(error) is AuthenticationFailed
     assert f"user '{SUPER_USER[0]}'" in str(error)
-    assert "DISPATCH_KAFKA_PASSWORD" in str(error)
+    assert "DISPATCH_KAFKA__PASSWORD" in str(error)
     async with KafkaBroker(KafkaSettings(**right, password=SUPER_USER[1])) as broker:
         await broker.list_streams()
 
@@ -151,7 +151,7 @@ async def test_a_certificate_of_an_unknown_authority(kafka_cluster: KafkaCluster
     """UntrustedBroker names the setting for the authority; with it the same cluster is reached."""
     error = await why(KafkaSettings(servers=kafka_cluster.bootstrap("tls"), security_protocol="SSL"))
     assert type(error) is UntrustedBroker
-    assert "DISPATCH_KAFKA_CA_FILE" in str(error)
+    assert "DISPATCH_KAFKA__CA_FILE" in str(error)
     trusting = KafkaSettings(servers=kafka_cluster.bootstrap("tls"), ca_file=kafka_cluster.ca_file)
     async with KafkaBroker(trusting) as broker:
         await broker.list_streams()
@@ -179,7 +179,7 @@ async def test_another_protocol_than_the_listener_speaks(
     began = time.monotonic()
     error = await why(KafkaSettings(servers=kafka_cluster.bootstrap(listener), **security))
     assert type(error) is BrokerUnavailable
-    assert "DISPATCH_KAFKA_SECURITY_PROTOCOL" in str(error)
+    assert "DISPATCH_KAFKA__SECURITY_PROTOCOL" in str(error)
     assert time.monotonic() - began < 3
 
 

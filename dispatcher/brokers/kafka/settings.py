@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
+from dispatcher.config.kafka import KafkaOptions, SaslMechanism, SecurityProtocol
+from dispatcher.config.secrets import SecretReference, reveal
 from dispatcher.errors import ConfigurationError
 
 __all__ = ["ENVIRONMENT_PREFIX", "KafkaSettings"]
 
-ENVIRONMENT_PREFIX = "DISPATCH_KAFKA_"
+ENVIRONMENT_PREFIX = "DISPATCH_KAFKA__"
 
-SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-
-_FROM_ENVIRONMENT = (
-    "security_protocol",
-    "sasl_mechanism",
-    "username",
-    "password",
-    "ca_file",
-    "cert_file",
-    "key_file",
-    "key_password",
-    "client_id",
-    "instance_id",
-    "rack",
-    "compression",
-)
 _DEFAULT_PORT = 9092
 
 
@@ -52,100 +36,85 @@ def _with_port(server: str) -> str:
     return f"{host}:{port}"
 
 
-class KafkaSettings(BaseModel):
-    """How to reach a Kafka cluster, and as whom.
+def _revealed(value: Any) -> Any:
+    return reveal(value) if isinstance(value, SecretReference) else value
+
+
+class KafkaSettings(KafkaOptions):
+    """How to reach a Kafka cluster, and as whom: complete, and with its secrets read.
 
     Args:
         servers: ``host:port`` of some of its brokers; a sequence, or a string with commas. The port is 9092 when left out.
-        security_protocol: by default SASL_SSL with a ``username``, SSL with a ``ca_file`` or ``cert_file``, else
-            PLAINTEXT. SASL_PLAINTEXT sends the password where others may read it, so it is never chosen for you.
-        sasl_mechanism: how the password is shown to the broker.
-        username, password: for SASL.
-        ca_file: certificates to trust, PEM; the system's own when left out.
-        cert_file, key_file, key_password: this client's certificate, PEM, for a broker that asks for one.
-        client_id: the name that the broker's logs and quotas use.
-        instance_id: a static member name (KIP-345): a restart within the session timeout causes no rebalance.
-            One process a name; a second one fences the first.
-        rack: where this process runs, so that the nearest replica is read (KIP-392).
-        compression: of what is produced; None leaves it to the topic.
-        request_timeout: seconds until a request, or an attempt to connect, is given up.
-        delivery_timeout: seconds until a record that is being produced is given up, retries included.
-        session_timeout: seconds without a heartbeat after which the group takes this member's partitions away.
-        rebalance_timeout: seconds that the group waits in a rebalance for members to finish what is in flight.
-    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    The others are those of :class:`~dispatcher.config.kafka.KafkaOptions`.
+    """
 
     servers: Annotated[tuple[str, ...], BeforeValidator(_as_servers), Field(min_length=1)]
     security_protocol: SecurityProtocol = "PLAINTEXT"
     sasl_mechanism: SaslMechanism = "SCRAM-SHA-512"
-    username: str | None = None
-    password: SecretStr | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    key_password: SecretStr | None = None
-    client_id: str = "dispatch"
-    instance_id: str | None = None
-    rack: str | None = None
-    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = None
-    request_timeout: float = Field(default=10.0, gt=0)
-    delivery_timeout: float = Field(default=30.0, gt=0)
-    session_timeout: float = Field(default=10.0, gt=0)
-    rebalance_timeout: float = Field(default=60.0, gt=0)
+    password: Annotated[SecretStr | None, BeforeValidator(_revealed)] = None
+    key_password: Annotated[SecretStr | None, BeforeValidator(_revealed)] = None
 
     @model_validator(mode="before")
     @classmethod
-    def _choose_protocol(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("security_protocol") is None:
-            certified = data.get("ca_file") or data.get("cert_file")
-            chosen = "SASL_SSL" if data.get("username") else "SSL" if certified else "PLAINTEXT"
-            return {**data, "security_protocol": chosen}
+    def _choose(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = {name: value for name, value in data.items() if value is not None}
+        sasl = data.keys() & {"username", "token", "sasl_mechanism"}
+        certified = data.get("ca_file") or data.get("cert_file")
+        data.setdefault("security_protocol", "SASL_SSL" if sasl else "SSL" if certified else "PLAINTEXT")
+        data.setdefault("sasl_mechanism", "OAUTHBEARER" if "token" in data else "SCRAM-SHA-512")
         return data
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if self.uses_sasl and (self.username is None or self.password is None):
-            raise ValueError(f"{self.security_protocol} needs a username and a password")
-        if not self.uses_sasl and self.username is not None:
-            raise ValueError(f"a username is of no use with {self.security_protocol}: choose SASL_SSL")
+        protocol, mechanism = self.security_protocol, self.sasl_mechanism
+        if not self.uses_sasl:
+            for name in ("username", "token"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"a {name} is of no use with {protocol}: choose SASL_SSL")
+        elif mechanism == "OAUTHBEARER":
+            if self.token is None:
+                raise ValueError("OAUTHBEARER needs a token")
+        elif mechanism == "AWS_MSK_IAM":
+            if protocol != "SASL_SSL":
+                raise ValueError("AWS_MSK_IAM goes over SASL_SSL alone: its token is worth a password for 15 minutes")
+        elif self.username is None or self.password is None:
+            raise ValueError(f"{protocol} with {mechanism} needs a username and a password")
+        if self.token is not None and mechanism != "OAUTHBEARER":
+            raise ValueError(f"a token is of no use with {mechanism}: choose OAUTHBEARER")
         if not self.uses_tls and (self.ca_file or self.cert_file):
-            raise ValueError(f"certificates are of no use with {self.security_protocol}: choose SSL or SASL_SSL")
+            raise ValueError(f"certificates are of no use with {protocol}: choose SSL or SASL_SSL")
+        if self.key_file and not self.cert_file:
+            raise ValueError("a key_file is of no use without its cert_file")
         return self
 
     @classmethod
-    def from_url(cls, url: str, environ: Mapping[str, str] | None = None) -> Self:
-        """Read ``kafka://host:port,host:port``, and the rest from ``DISPATCH_KAFKA_*`` variables.
+    def from_url(cls, url: str, options: KafkaOptions | None = None) -> Self:
+        """Read ``kafka://host:port,host:port``, and take the rest from the section ``[kafka]``.
 
         Args:
             url: the servers. No user, password or option: those would end up in process lists and logs.
-            environ: ``DISPATCH_KAFKA_USERNAME``, ``_PASSWORD``, ``_SECURITY_PROTOCOL``, ``_SASL_MECHANISM``, ``_CA_FILE``,
-                ``_CERT_FILE``, ``_KEY_FILE``, ``_KEY_PASSWORD``, ``_CLIENT_ID``, ``_INSTANCE_ID``, ``_RACK``, ``_COMPRESSION``.
+            options: as whom, and under what security.
 
         Raises:
-            ConfigurationError: the URL or a variable is not as it should be.
+            ConfigurationError: the URL or an option is not as it should be, or a secret is not where it should be.
         """
         parts = urlsplit(url)
         if parts.scheme != "kafka":
             raise ConfigurationError("a Kafka broker is written as kafka://host:port,host:port")
         if "@" in parts.netloc:
             raise ConfigurationError(
-                "a broker's URL takes no user or password, since URLs are logged and shown: "
-                f"set {ENVIRONMENT_PREFIX}USERNAME and {ENVIRONMENT_PREFIX}PASSWORD in the environment"
+                "a broker's URL takes no user or password, since URLs are logged and shown: set username and password in "
+                f"[kafka], or {ENVIRONMENT_PREFIX}USERNAME and {ENVIRONMENT_PREFIX}PASSWORD in the environment"
             )
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ConfigurationError(
-                f"a broker's URL names servers alone; options are set in the environment as {ENVIRONMENT_PREFIX}..."
+                "a broker's URL names servers alone: options are set in [kafka], or in the environment as "
+                f"{ENVIRONMENT_PREFIX}..."
             )
-        given = {
-            name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
-            for name, value in (environ or {}).items()
-            if name.startswith(ENVIRONMENT_PREFIX) and value
-        }
-        if unknown := sorted(given.keys() - set(_FROM_ENVIRONMENT)):
-            names = ", ".join(ENVIRONMENT_PREFIX + name.upper() for name in unknown)
-            known = ", ".join(ENVIRONMENT_PREFIX + name.upper() for name in _FROM_ENVIRONMENT)
-            raise ConfigurationError(f"unknown in the environment: {names}; there are {known}")
+        given = {name: getattr(options, name) for name in options.model_fields_set} if options else {}
         return cls.parse(servers=parts.netloc, **given)
 
     @classmethod
@@ -198,8 +167,12 @@ class KafkaSettings(BaseModel):
         return context
 
     def connection_options(self) -> dict[str, Any]:
-        """What every client of aiokafka is given, and its bare connection too."""
-        return {
+        """What every client of aiokafka is given, and its bare connection too.
+
+        Raises:
+            ConfigurationError: a certificate or a token is not where it should be.
+        """
+        options = {
             "client_id": self.client_id,
             "request_timeout_ms": int(self.request_timeout * 1000),
             "security_protocol": self.security_protocol,
@@ -208,3 +181,9 @@ class KafkaSettings(BaseModel):
             "sasl_plain_username": self.username,
             "sasl_plain_password": self.password.get_secret_value() if self.password else None,
         }
+        if self.uses_sasl and self.sasl_mechanism in {"OAUTHBEARER", "AWS_MSK_IAM"}:
+            from dispatcher.brokers.kafka.tokens import provider_of
+
+            # MSK's is OAUTHBEARER on the wire, with a token that is signed for it.
+            options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": provider_of(self)}
+        return options

@@ -1,0 +1,94 @@
+"""Tokens for SASL/OAUTHBEARER (RFC 7628): from a file, the environment, a function, or signed for AWS MSK."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka.abc import AbstractTokenProvider
+from pydantic import SecretStr
+
+from dispatcher.brokers.kafka.settings import KafkaSettings
+from dispatcher.config.secrets import TokenReference
+from dispatcher.errors import AuthenticationFailed, ConfigurationError, DispatchError
+
+__all__ = ["provider_of"]
+
+
+class _Tokens(AbstractTokenProvider):
+    """Asks for a token at each connection: brokers hang up on a session whose token has expired (KIP-368)."""
+
+    def __init__(self, source: Callable[[], object | Awaitable[object]], what: str) -> None:
+        self._source = source
+        self._what = what
+
+    async def token(self) -> str:
+        """The token of this moment."""
+        try:
+            # In a thread: a signer asks AWS for its credentials, and a function of the user's may ask whomever.
+            made = await asyncio.to_thread(self._source)
+            token = await made if inspect.isawaitable(made) else made
+        except DispatchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            # Not its text: what failed with a token in hand may tell it.
+            raise AuthenticationFailed(f"no token from {self._what}: {type(error).__name__}") from None
+        if not isinstance(token, str) or not token:
+            raise AuthenticationFailed(f"no token from {self._what}: it gave {type(token).__name__}, or an empty one")
+        return token
+
+
+def provider_of(settings: KafkaSettings) -> AbstractTokenProvider:
+    """What aiokafka asks for tokens.
+
+    Raises:
+        ConfigurationError: the function is not there, or AWS's signer is not installed.
+    """
+    if settings.sasl_mechanism == "AWS_MSK_IAM":
+        return _Tokens(_signer(settings), "AWS: check its credentials and aws_region")
+    token = settings.token
+    if isinstance(token, TokenReference) and token.call is not None:
+        return _Tokens(_function(token.call), token.call)
+    if isinstance(token, TokenReference):
+        reference = token
+        return _Tokens(lambda: reference.read().get_secret_value(), str(token))
+    secret = token or SecretStr("")
+    return _Tokens(secret.get_secret_value, "the environment")
+
+
+def _function(name: str) -> Callable[[], Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError as error:
+        raise ConfigurationError(f"kafka.token: can't import {module}: {error}") from None
+    if not callable(found):
+        raise ConfigurationError(f"kafka.token: {module} has no function {attribute}")
+    function: Callable[[], Any] = found
+    return function
+
+
+def _signer(settings: KafkaSettings) -> Callable[[], str]:
+    try:
+        from aws_msk_iam_sasl_signer import MSKAuthTokenProvider as signer  # noqa: N813 - it is a module
+    except ImportError:
+        raise ConfigurationError(
+            "AWS_MSK_IAM needs AWS's signer: install dispatch-runtime[msk], or aws-msk-iam-sasl-signer-python"
+        ) from None
+    region = settings.aws_region or _region(settings.aws_profile)
+    if settings.aws_profile:
+        return lambda: str(signer.generate_auth_token_from_profile(region, settings.aws_profile)[0])
+    if settings.aws_role_arn:
+        return lambda: str(signer.generate_auth_token_from_role_arn(region, settings.aws_role_arn)[0])
+    return lambda: str(signer.generate_auth_token(region)[0])
+
+
+def _region(profile: str | None) -> str:
+    import boto3
+
+    if not (region := boto3.Session(profile_name=profile).region_name):
+        raise ConfigurationError("AWS_MSK_IAM needs a region: set aws_region in [kafka], or AWS_REGION")
+    return str(region)

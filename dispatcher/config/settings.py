@@ -1,0 +1,82 @@
+"""What a run is set up with, beyond the policies that each function declares for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dispatcher.errors import ConfigurationError
+
+__all__ = ["DEFAULT_BROKER", "Settings", "broker_kind"]
+
+_APP = "app"
+DEFAULT_BROKER = "embedded:.dispatch/log.db"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The settings of one process.
+
+    Args:
+        app: the app's name; with a function's it makes the consumer group ``<app>.<function>``.
+        broker: ``kafka://host:port,...`` or ``embedded:PATH``.
+        data: the folder for what the dispatcher keeps on this machine.
+        commit_interval: seconds between two commits of a function's offsets.
+        drain: seconds that a revoke or a stop waits for the invocations in flight.
+        create_topics: missing dead-letter, retry and output streams are created, with the source's
+            partition count.
+        on_corrupt: what a function does at records that can't be read: ``"stop"``, or ``"skip"`` past them
+            (counted and logged).
+        on_foreign_metadata: commit metadata that another program wrote is left out (``"ignore"``, with a
+            warning), or stops the function (``"refuse"``).
+        max_poll_records: events fetched at once.
+    """
+
+    app: str = _APP
+    broker: str = DEFAULT_BROKER
+    data: Path = Path(".dispatch")
+    commit_interval: float = 0.5
+    drain: float = 25.0
+    create_topics: bool = True
+    on_corrupt: Literal["stop", "skip"] = "stop"
+    on_foreign_metadata: Literal["ignore", "refuse"] = "ignore"
+    max_poll_records: int = 500
+
+    def __post_init__(self) -> None:
+        if self.app != _APP:  # what checks it takes 75 ms to import
+            check_app_name(self.app)
+        broker_kind(self.broker)
+        if self.commit_interval < 0 or self.drain < 0:
+            raise ConfigurationError("commit_interval and drain are 0 seconds or more")
+        if self.max_poll_records < 1:
+            raise ConfigurationError("max_poll_records is at least 1 event")
+
+
+def check_app_name(name: str) -> None:
+    """Refuse what can't be a part of a consumer group's and a stream's name."""
+    from bindings.policies import check_stream_name
+
+    try:
+        check_stream_name(name)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name!r} can't be an app's name, which is letters, digits, dots, underscores and dashes"
+        ) from None
+
+
+def broker_kind(url: str) -> Literal["embedded", "kafka"]:
+    """Which adapter a broker's URL asks for.
+
+    Raises:
+        ConfigurationError: it asks for none that there is.
+    """
+    kind, colon, rest = url.partition(":")
+    if colon and rest:
+        if kind == "embedded":
+            return "embedded"
+        if kind == "kafka" or kind.startswith("kafka+"):
+            return "kafka"
+    raise ConfigurationError(
+        f"{url!r} is not a broker: write kafka://host:9092 (several: kafka://a:9092,b:9092) or embedded:PATH"
+    )
