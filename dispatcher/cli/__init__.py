@@ -16,6 +16,7 @@ import rich_click as click
 
 from dispatcher.cli.check import check
 from dispatcher.cli.completion import completion
+from dispatcher.cli.invoke import invoke
 from dispatcher.cli.kafka import kafka
 from dispatcher.cli.listing import list_bindings
 from dispatcher.cli.manifest import manifest
@@ -69,6 +70,7 @@ cli.add_command(streams)
 cli.add_command(kafka)
 cli.add_command(manifest)
 cli.add_command(completion)
+cli.add_command(invoke)
 
 
 def main() -> NoReturn:
