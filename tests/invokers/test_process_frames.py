@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from typing import Any
@@ -111,10 +112,8 @@ def test_a_log_record_can_not_pass_for_another() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_frames_or_are_refused(data: bytes) -> None:
     """Bytes that are no frames raise InvalidFrame, or wait for more; nothing else."""
-    try:
+    with contextlib.suppress(InvalidFrame):
         whole(data)
-    except InvalidFrame:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,7 @@ def test_a_good_reply_is_read() -> None:
         b"\x00\x00\x00\x00",
         b"\x00\x00\x00\x05A\xff\xff\xff\xff",
         frame(REPLY, None).replace(b"null", b"nul!"),
-        frame(REPLY, "x" * 100_000).replace(b"x" * 100_000, b"[" * 100_000),
+        frame(REPLY, "x" * 99_998).replace(b'"' + b"x" * 99_998 + b'"', b"[" * 100_000),
         frame(REPLY, "x" * 5_000).replace(b'"' + b"x" * 5_000 + b'"', b"1" * 5_002),
     ],
 )

@@ -47,6 +47,7 @@ async def test_processes_are_started_when_there_is_work_for_them(stage: Stage) -
     """One key at a time takes one process, however many there may be; events of many keys take as many as may be,
     and no more."""
     binding = binding_of(functions.misbehaves)
+    await stage.send([])
     invoker = ProcessInvoker(binding, limits=ProcessLimits(processes=3))
     worker = stage.worker(binding, invoker, ends=False)
     assert invoker.pids == ()
@@ -77,6 +78,7 @@ async def test_no_more_run_at_once_than_the_function_lets(stage: Stage) -> None:
 
 async def test_an_idle_process_that_dies_is_replaced(stage: Stage) -> None:
     """A process that somebody kills while it waits costs no event an attempt."""
+    await stage.send([])
     binding = binding_of(functions.misbehaves)
     invoker = ProcessInvoker(binding, limits=ONE)
     worker = stage.worker(binding, invoker, ends=False)

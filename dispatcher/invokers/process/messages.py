@@ -163,6 +163,8 @@ def _read_failure(item: Any) -> Failure:
         raise InvalidFrame("a failure of an unknown kind")
     if type(error_type) is not str or type(message) is not str:
         raise InvalidFrame("a part of a failure has another type")
+    if type(retryable) is not bool or type(counts) is not bool or (kind == "function" and not counts):
+        raise InvalidFrame("only a failure that is terminal may be no attempt")
     if retry_after is not None and (type(retry_after) not in (int, float) or not 0 <= retry_after < _LONGEST_WAIT):
         raise InvalidFrame("a wait is a number of seconds")
     return Failure(
