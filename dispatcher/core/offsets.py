@@ -8,7 +8,9 @@ The metadata is ASCII text: ``dsp1`` (a name and a version), a letter for the en
 
     r  run lengths     b  bit set     R, B  the same, deflated (RFC 1951)
 
-Behind the base64 stand, as varints (LEB128): the number of bytes of the map, the map, and pairs of
+Behind the base64 stand the body and four bytes, the CRC-32 of the committed offset (eight bytes) and the body, most
+significant byte first: a map that was damaged, or moved to another offset with a tool, is not believed. The body,
+where it is not deflated, holds as varints (LEB128) the number of bytes of the map, the map, and pairs of
 (offset - previous offset, attempts). The map speaks of the offsets from the committed one on: run lengths alternate
 "not done" and "done", beginning with "not done"; in the bit set, least significant bit first, 1 is done.
 The smallest of the four that fits is written.
@@ -163,7 +165,11 @@ def decode_metadata(position: int, metadata: str) -> OffsetMap:
     if not metadata.startswith(_MAGIC) or kind not in tuple("rbRB") or not dot:
         raise InvalidOffsetMetadata(f"not written by a dispatcher: {metadata[:40]!r}")
     try:
-        body = base64.b64decode(text.encode("ascii"), validate=True)
+        sealed = base64.b64decode(text.encode("ascii"), validate=True)
+        body = sealed[:-4]
+        if sealed[-4:] != _checksum(position, body):
+            msg = f"its checksum is not that of a map at offset {position}"
+            raise ValueError(msg)
         if kind.isupper():
             inflate = zlib.decompressobj(-15)
             body = inflate.decompress(body, _MAX_BODY)
@@ -198,7 +204,11 @@ def _encode(
     if kind.isupper():
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         data = deflate.compress(data) + deflate.flush()
-    return f"{_MAGIC}{kind}.{base64.b64encode(data).decode('ascii')}"
+    return f"{_MAGIC}{kind}.{base64.b64encode(data + _checksum(position, data)).decode('ascii')}"
+
+
+def _checksum(position: int, body: bytes) -> bytes:
+    return zlib.crc32(body, zlib.crc32(position.to_bytes(8, "big"))).to_bytes(4, "big")
 
 
 def _write_runs(position: int, done: Iterable[tuple[int, int]]) -> bytes:

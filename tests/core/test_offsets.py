@@ -20,6 +20,12 @@ from .support import P0, failure, make_scheduler, offsets, rec, take_all
 positions = st.integers(0, 1 << 40)
 
 
+def sealed(kind: str, body: bytes, position: int = 0) -> str:
+    """Metadata with that body and the checksum that belongs to it: damage past the first gate."""
+    checksum = zlib.crc32(body, zlib.crc32(position.to_bytes(8, "big"))).to_bytes(4, "big")
+    return f"dsp1{kind}.{base64.b64encode(body + checksum).decode()}"
+
+
 @st.composite
 def offset_maps(draw: st.DrawFn, most: int = 60) -> tuple[int, OffsetMap]:
     """A position and a map beyond it: ascending ranges that do not touch, attempts for some of the rest."""
@@ -142,11 +148,9 @@ def sparse_bits(count: int) -> list[bool]:
     st.one_of(
         st.text(),
         st.text().map("dsp1".__add__),
+        st.builds(lambda kind, body: sealed(kind, body, 1_000), st.sampled_from("rbRBx"), st.binary()),
         st.builds(
-            lambda kind, body: f"dsp1{kind}.{base64.b64encode(body).decode()}", st.sampled_from("rbRBx"), st.binary()
-        ),
-        st.builds(
-            lambda kind, body: f"dsp1{kind}.{base64.b64encode(zlib.compress(body)[2:-4]).decode()}",
+            lambda kind, body: sealed(kind, zlib.compress(body)[2:-4], 1_000),
             st.sampled_from("RB"),
             st.binary(),
         ),
@@ -202,7 +206,7 @@ def _body(*numbers: int) -> bytes:
 def test_a_body_that_does_not_add_up_is_refused(kind: str, body: bytes) -> None:
     """Proves that each way in which the numbers can disagree is found."""
     with pytest.raises(InvalidOffsetMetadata):
-        decode_metadata(0, f"dsp1{kind}.{base64.b64encode(body).decode()}")
+        decode_metadata(0, sealed(kind, body))
 
 
 @pytest.mark.parametrize("byte", [0x00, 0x55, 0xFF, 0x01])
@@ -213,7 +217,7 @@ def test_a_deflate_bomb_costs_neither_memory_nor_time(kind: str, byte: int) -> N
     for size in (60_000, 50_000_000):
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
         body = deflate.compress(_varint(size) + bytes([byte]) * size) + deflate.flush()
-        text = f"dsp1{kind}.{base64.b64encode(body).decode()}"
+        text = sealed(kind, body)
         tracemalloc.start()
         began = time.process_time()
         try:
@@ -314,3 +318,22 @@ def test_a_refused_event_between_others_holds_the_commit_and_no_more() -> None:
     for delivery in take_all(scheduler, 1.0):
         scheduler.done(delivery)
     assert scheduler.due_commits()[P0] == (4, "")
+
+
+def test_a_map_is_believed_at_its_own_offset_alone() -> None:
+    """A tool that moves a committed offset and keeps its metadata must not make events count as done: that is a loss."""
+    offsets = OffsetMap([(105, 110)], {103: 2})
+    text = encode_metadata(100, offsets)
+    assert decode_metadata(100, text) == offsets
+    for elsewhere in (0, 99, 101, 105):
+        with pytest.raises(InvalidOffsetMetadata, match="checksum"):
+            decode_metadata(elsewhere, text)
+
+
+def test_each_changed_character_is_found() -> None:
+    """A character of the text that was changed is found, wherever it stands: no wrong map is read."""
+    text = encode_metadata(100, OffsetMap([(105, 110), (115, 400)], {103: 2}))
+    for index in range(len("dsp1r."), len(text)):
+        changed = text[:index] + ("A" if text[index] != "A" else "B") + text[index + 1 :]
+        with pytest.raises(InvalidOffsetMetadata):
+            decode_metadata(100, changed)
