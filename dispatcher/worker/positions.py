@@ -46,6 +46,7 @@ async def beginnings(
     foreign_metadata: Literal["ignore", "refuse"],
     now: float,
     starts: Mapping[TopicPartition, int] | None = None,
+    whole: Collection[TopicPartition] = (),
 ) -> dict[TopicPartition, Beginning]:
     """Find where each partition begins.
 
@@ -57,6 +58,7 @@ async def beginnings(
         foreign_metadata: what to do about a commit that another program made.
         now: seconds since 1970-01-01 UTC.
         starts: counts in the place of ``start=``; a partition that it does not name begins at its end.
+        whole: partitions all of whose events are for this group, whatever ``start=`` says.
 
     Raises:
         InvalidOffsetMetadata: another program wrote the commit's metadata, and the setting is to refuse it.
@@ -70,6 +72,7 @@ async def beginnings(
         begins = {id_: min(max(first[id_], starts.get(id_, end[id_])), end[id_]) for id_ in fresh}
     else:
         begins = await _starts(broker, binding, fresh, first, end, now) if fresh else {}
+        begins |= {id_: first[id_] for id_ in fresh if id_ in whole}
     found = {}
     for partition in partitions:
         commit = commits.get(partition)

@@ -127,6 +127,7 @@ class Worker:
         self._targets: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._corrupt: set[TopicPartition] = set()
+        self._known: dict[str, int] = {}
         self._joined = False
         self._state: WorkerState = "joining"
         self._throttle = Throttle(10.0)
@@ -153,6 +154,9 @@ class Worker:
                 self._targets = self._span.targets
             else:
                 self._streams = await self._find_streams()
+                for stream in self._binding.streams:
+                    if (info := await self._broker.describe(stream)) is not None:
+                        self._known[stream] = info.partitions
                 if self._until_caught_up:
                     self._targets = await self._find_ends(self._streams)
             while not self._stopping.is_set():
@@ -232,6 +236,10 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the client library would log it and go on without us
             self._fail(error)
 
+    def _is_whole(self, id_: TopicPartition) -> bool:
+        """Whether ``start=`` is not meant for it: a partition that came later, or what came back by a retry topic."""
+        return id_.topic not in self._binding.streams or id_.partition >= self._known.get(id_.topic, id_.partition + 1)
+
     async def _begin(self, partitions: Collection[TopicPartition]) -> None:
         found = await beginnings(
             self._broker,
@@ -241,6 +249,7 @@ class Worker:
             foreign_metadata=self._settings.on_foreign_metadata,
             now=self._clock.wall(),
             starts=None if self._span is None else self._span.starts,
+            whole=[id_ for id_ in partitions if self._is_whole(id_)],
         )
         if self._stopping.is_set():
             return  # it leaves the group in a moment: its successor begins where we would
