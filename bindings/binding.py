@@ -80,6 +80,11 @@ class Binding:
                 f"Batch(group_by={self.batch.group_by!r}) needs a batch:"
                 f" annotate {self.signature.parameter}: list[{self.signature.type_name}]"
             )
+        if self.batch.group_by == "key" and self.order == "none":
+            raise ValueError(
+                'Batch(group_by="key") groups what order="key" keeps together, and with order="none" nothing is:'
+                " leave out one of them"
+            )
         for stream in self.streams:
             if (dead := self.dead_letter_topic(stream)) in self.streams:
                 raise ValueError(

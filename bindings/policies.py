@@ -112,7 +112,8 @@ class Retry:
         retry_on: exceptions that are worth another attempt.
         give_up_on: exceptions that are not, even where ``retry_on`` has a parent of theirs.
         then: what happens when attempts or age are used up: ``"dead_letter"``, ``"pause"`` (the function
-            stops until an operator resumes it) or ``"drop"`` (counted and logged).
+            stops until an operator resumes it) or ``"drop"`` (counted and logged). Rejected events, which no
+            attempt could mend, are dead letters under ``"pause"`` too, and dropped under ``"drop"``.
         park_limit: events of one partition that may wait in place for a later attempt.
         topic_after: seconds; an *unordered* function's waits of this length or more go to its retry topic
             at once; None keeps them in place until ``park_limit`` is reached.

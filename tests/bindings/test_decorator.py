@@ -159,6 +159,15 @@ def test_misuse_is_refused_with_the_mend(streams, options, mend):
     assert isinstance(caught.value, ValueError)
 
 
+def test_grouping_by_key_without_an_order_is_refused():
+    """Batches of one key need lanes by key: without an order each event would wait out the linger alone."""
+
+    def check(orders: list[dict]): ...
+
+    with pytest.raises(DeclarationError, match="leave out one of them"):
+        on_stream("o", order="none", batch=Batch(max_events=2, group_by="key"))(check)
+
+
 def test_a_name_that_is_defined_later_is_resolved_later(project, monkeypatch):
     """A model below its function is found when the binding is asked for."""
     root = project(

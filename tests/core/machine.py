@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -164,10 +164,12 @@ class DeliveryMachine(RuleBasedStateMachine):
         seed: int,
         events: list[tuple[bytes | None, bytes, int]],
     ) -> None:
+        batch_function, batch = batch is not None, batch or Batch()
         self.binding = make_binding(
-            batch_function=batch is not None,
+            batch_function=batch_function,
             order=order,
-            batch=batch or Batch(),
+            # A binding refuses to group by key what has no order.
+            batch=replace(batch, group_by=None) if order == "none" else batch,
             retry=retry,
             concurrency=concurrency,
             rate=rate,
