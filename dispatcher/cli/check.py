@@ -11,11 +11,14 @@ from dispatcher.cli.options import (
     app_name,
     app_option,
     broker_option,
+    configuration,
     embedded_path,
+    is_whole,
     json_option,
     only_option,
     open_broker,
     run_async,
+    selected,
 )
 from dispatcher.cli.output import colours, print_json, talk
 from dispatcher.telemetry.text import printable
@@ -23,6 +26,7 @@ from dispatcher.telemetry.text import printable
 if TYPE_CHECKING:
     from bindings.binding import Binding
     from dispatcher.cli.findings import Finding
+    from dispatcher.config.functions import Function
 
 __all__ = ["check"]
 
@@ -65,22 +69,47 @@ def check(
 
 def _collect(targets: tuple[str, ...], only: tuple[str, ...]) -> tuple[list[Binding], list[Finding]]:
     """Each target on its own, so that one that does not import hides nothing in the others."""
-    from bindings.errors import BindingError
+    from bindings.discovery import discover
+    from bindings.errors import BindingError, NoFunctionsFound
     from dispatcher.cli.findings import Finding
-    from dispatcher.cli.options import discovered
+    from dispatcher.config.functions import configured
+    from dispatcher.errors import ConfigurationError
 
+    settings = configuration()
     bindings: dict[int, Binding] = {}
     findings: list[Finding] = []
+    alone = any(options.function for options in settings.functions.values())
     for target in targets or (".",):
         try:
-            bindings |= {id(binding): binding for binding in discovered((target,))}
+            bindings |= {id(binding): binding for binding in discover(target)}
+        except NoFunctionsFound as error:
+            if targets or not alone:
+                findings.append(Finding("error", target, str(error), "mend what it names, and check again"))
         except BindingError as error:
             findings.append(Finding("error", target, str(error), "mend what it names, and check again"))
-    found = list(bindings.values())
-    names = {binding.name for binding in found}
-    if not findings and (unknown := [name for name in only if name not in names]):
-        raise click.UsageError(f"--only {unknown[0]}: there is no such function; there are: {', '.join(sorted(names))}")
+    found = [*bindings.values()]
+    try:
+        # What did not import is no reason to call its name wrong.
+        functions = configured(found, settings, whole=is_whole(targets) and not findings)
+        found = [function.binding for function in (functions if findings else selected(functions, only))]
+        findings += _of_targets(functions)
+    except ConfigurationError as error:
+        findings.append(Finding("error", "configuration", str(error), "mend what it names, and check again"))
     return [binding for binding in found if not only or binding.name in only], findings
+
+
+def _of_targets(functions: list[Function]) -> list[Finding]:
+    from dispatcher.cli.findings import Finding
+    from dispatcher.errors import ConfigurationError
+    from dispatcher.invokers.making import make_invoker
+
+    findings = []
+    for function in functions:
+        try:
+            make_invoker(function.binding, function.target)  # nothing starts before its first event
+        except ConfigurationError as error:
+            findings.append(Finding("error", function.binding.name, str(error), "change its target"))
+    return findings
 
 
 def _of_broker(bindings: list[Binding], url: str) -> list[Finding]:

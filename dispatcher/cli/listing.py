@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from dispatcher.cli.options import app_argument, app_name, app_option, discovered, json_option
+from dispatcher.cli.options import app_argument, app_name, app_option, functions, json_option
 from dispatcher.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from bindings.binding import Binding
+    from dispatcher.config.functions import Function
 
 __all__ = ["list_bindings"]
 
@@ -24,16 +24,17 @@ def list_bindings(app: tuple[str, ...], name: str | None, as_json: bool) -> None
 
     APP is a folder, a file, a module or module:function; this folder when none is named.
     """
-    found = discovered(app)
+    found = functions(app)
     group = app_name(app, name)
     if as_json:
-        print_json([_as_json(binding, group) for binding in found])
+        print_json([_as_json(function, group) for function in found])
         return
     header = ("FUNCTION", "STREAMS", "GROUP", "ORDER", "BATCH", "RETRY", "TARGET", "EMITS")
-    print_table(header, [_row(binding, group) for binding in found])
+    print_table(header, [_row(function, group) for function in found])
 
 
-def _row(binding: Binding, app: str) -> tuple[str, ...]:
+def _row(function: Function, app: str) -> tuple[str, ...]:
+    binding = function.binding
     batch, retry = binding.batch, binding.retry
     size = f"{batch.max_events} or {batch.max_wait:g} s" if batch.max_events > 1 else "1"
     return (
@@ -43,12 +44,13 @@ def _row(binding: Binding, app: str) -> tuple[str, ...]:
         binding.order,
         size + (" by key" if batch.group_by else ""),
         f"{retry.max_attempts} attempts, then {retry.then.replace('_', ' ')}",
-        "local",
+        function.target_name,
         binding.emits or "-",
     )
 
 
-def _as_json(binding: Binding, app: str) -> dict[str, Any]:
+def _as_json(function: Function, app: str) -> dict[str, Any]:
+    binding = function.binding
     batch, retry = binding.batch, binding.retry
     return {
         "function": binding.name,
@@ -79,7 +81,7 @@ def _as_json(binding: Binding, app: str) -> dict[str, Any]:
         "timeout": binding.timeout,
         "rate": binding.rate,
         "where": binding.where,
-        "target": "local",
+        "target": function.target_name,
         "emits": binding.emits,
         "dead_letters": [binding.dead_letter_topic(stream) for stream in binding.streams],
         "start": str(binding.start),

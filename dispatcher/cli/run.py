@@ -13,7 +13,8 @@ from dispatcher.cli.options import (
     app_name,
     app_option,
     broker_option,
-    discovered,
+    configuration,
+    functions,
     json_option,
     only_option,
     open_broker,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from bindings.binding import Binding
     from dispatcher.brokers.base import Broker
     from dispatcher.config import Settings
+    from dispatcher.config.functions import Function
     from dispatcher.telemetry.summary import Summary
 
 __all__ = ["run"]
@@ -55,7 +57,7 @@ log_format_option = click.option("--log-format", type=click.Choice(["text", "jso
 @json_option
 def run(
     app: tuple[str, ...],
-    broker: str,
+    broker: str,  # noqa: ARG001 - it is in the settings
     name: str | None,
     only: tuple[str, ...],
     until_caught_up: bool,
@@ -68,34 +70,43 @@ def run(
     APP is a folder, a file, a module or module:function; this folder when none is named. Ctrl-C finishes what is in
     flight, a second one stops at once. --json prints the summary to stdout.
     """
-    from dispatcher.config import Settings
     from dispatcher.telemetry.logs import configure
 
     console = stderr_console()
     configure(console, level=log_level, style=log_format)
-    settings = Settings(app=app_name(app, name), broker=broker)
-    bindings = discovered(app, only)
-    work = _work(bindings, settings, console, until_caught_up=until_caught_up, as_json=as_json)
+    settings = configuration().named(app_name(app, name))
+    work = _work(functions(app, only), settings, console, until_caught_up=until_caught_up, as_json=as_json)
     summary = run_async(work)
     raise SystemExit(summary.exit_code(until_caught_up=until_caught_up))
 
 
 async def _work(
-    bindings: Sequence[Binding], settings: Settings, console: Console, *, until_caught_up: bool, as_json: bool
+    found: Sequence[Function], settings: Settings, console: Console, *, until_caught_up: bool, as_json: bool
 ) -> Summary:
+    from dispatcher.invokers.making import make_invoker
     from dispatcher.server import Server
     from dispatcher.telemetry.report import Report
     from dispatcher.telemetry.watchdog import LoopWatchdog
     from dispatcher.worker import Worker
 
+    bindings = [function.binding for function in found]
+    # In this process only: the watchdog is of its event loop, which others do not block.
+    local = [function.binding for function in found if function.target_name == "local"]
     async with open_broker(settings.broker) as broker:
         await _require_streams(bindings, broker, settings.broker)
         workers = [
-            Worker(binding, broker, app=settings.app, settings=settings, until_caught_up=until_caught_up)
-            for binding in bindings
+            Worker(
+                function.binding,
+                broker,
+                app=settings.app,
+                settings=settings,
+                until_caught_up=until_caught_up,
+                invoker=make_invoker(function.binding, function.target),
+            )
+            for function in found
         ]
         async with Report(workers, console, title=f"{settings.app} on {broker.url}"):
-            with LoopWatchdog(bindings):
+            with LoopWatchdog(local):
                 summary = await Server(workers).run()
         _tell(summary, bindings, settings.broker, as_json=as_json)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:

@@ -22,14 +22,15 @@ class Problem(NamedTuple):
         return ": ".join(filter(None, self))
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``"; did you mean ...?"``, or what there is."""
-    known = sorted(set(names))
+def nearest(name: str, names: Iterable[str], *, prefix: str = "") -> str:
+    """``"; did you mean ...?"``, or what there is. A prefix that all have makes none of them nearer."""
+    known = sorted(each.removeprefix(prefix) for each in set(names))
+    name = name.removeprefix(prefix)
     # Without case, for a variable that is named like a setting or the other way round.
     by_folded = {each.casefold().replace("-", "_"): each for each in known}
     if near := difflib.get_close_matches(name.casefold().replace("-", "_"), by_folded, 1):
-        return f"; did you mean {by_folded[near[0]]}?"
-    return f"; there are: {', '.join(known)}" if known else ""
+        return f"; did you mean {prefix}{by_folded[near[0]]}?"
+    return f"; there are: {', '.join(prefix + each for each in known)}" if known else ""
 
 
 def raise_all(problems: Sequence[Problem]) -> None:

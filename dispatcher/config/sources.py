@@ -165,7 +165,7 @@ def environment(environ: Mapping[str, str] = os.environ) -> Layer:
     kafka = {PREFIX + "KAFKA__" + name.upper() for name in KafkaOptions.model_fields}
     known = (settings | kafka | NOT_SETTINGS) - {PREFIX + "KAFKA", PREFIX + "FUNCTIONS", "DISPATCH_LIFELINE_FD"}
     problems = [
-        Problem(said[name], "", f"there is no such setting{nearest(name, known)}")
+        Problem(said[name], "", f"there is no such setting{nearest(name, known, prefix=PREFIX)}")
         for name in sorted(said)
         if name.partition("__")[0] not in settings | NOT_SETTINGS and not _OF_KUBERNETES.fullmatch(name)
     ]

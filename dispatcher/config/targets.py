@@ -42,14 +42,24 @@ class ProcessTarget(_Target):
     Args:
         type: ``process``.
         processes: how many; as many as the machine has processors, and ``concurrency`` at the most, when it is left out.
-        memory: of each process, in bytes or as ``"512MB"``; no limit when it is left out.
+        memory: of each process, in bytes or as ``"512MB"``, 64 MiB at the least; no limit when it is left out.
         cpu_seconds: CPU time of one invocation; no limit when it is left out.
+        open_files: file descriptors of each process; what the dispatcher may have when it is left out.
+        environment: names of environment variables that the function may see, beyond the common ones.
+        start_timeout: seconds that the start of a process, with the import of the function, may take.
+        max_reply: of one invocation's results, in bytes or as `"64MB"`; a process that sends more is killed.
     """
 
     type: Literal["process"] = "process"
     processes: Annotated[int, Field(ge=1, le=1000)] | None = None
-    memory: Annotated[int, Field(ge=1), BeforeValidator(parse_size, json_schema_input_type=int | str)] | None = None
+    memory: Annotated[int, Field(ge=64 << 20), BeforeValidator(parse_size, json_schema_input_type=int | str)] | None = (
+        None
+    )
     cpu_seconds: Annotated[float, Field(gt=0)] | None = None
+    open_files: Annotated[int, Field(ge=16)] | None = None
+    environment: tuple[str, ...] = ()
+    start_timeout: Annotated[float, Field(gt=0)] = 60.0
+    max_reply: Annotated[int, Field(ge=1024), BeforeValidator(parse_size, json_schema_input_type=int | str)] = 64 << 20
 
 
 def _as_table(value: Any) -> Any:
