@@ -110,9 +110,9 @@ async def test_what_retention_took_is_counted_and_logged(bench: Bench, caplog: p
     stream = await bench.stream(retention_ms="3600000")
     seen: list[bytes] = []
     old = int((time.time() - 7_200) * 1000)
-    # Retention takes whole batches: each of these sends is one.
+    # Retention takes whole batches: so large, each of these is one.
     for number in range(6):
-        await bench.send(stream, [Outgoing(topic=stream, key=b"k", value=b"%d" % number, timestamp=old)])
+        await bench.send(stream, [Outgoing(topic=stream, key=b"k", value=b"%d" % number * 20_000, timestamp=old)])
     await bench.send(stream, numbers(6, 8))
     handle = collector(stream, seen)
     await bench.commit(handle, stream, Committed(1, encode_metadata(1, OffsetMap([(2, 4)]))))
@@ -189,7 +189,7 @@ async def test_a_start_is_kept_before_the_first_event(bench: Bench) -> None:
     assert seen == [b"3", b"4"]
 
 
-def test_the_group_is_named_after_app_and_function(bench: Bench) -> None:
+async def test_the_group_is_named_after_app_and_function(bench: Bench) -> None:
     """Each function of an app has a group of its own."""
     handle = collector("events", [], name="mine")
     assert bench.worker(handle).group == f"{bench.app}.mine"
