@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 
 import process_functions as functions
@@ -13,6 +15,9 @@ from dispatcher.invokers.process import ProcessLimits
 from dispatcher.invokers.process.limits import MEBIBYTE
 
 ONE = ProcessLimits(processes=1)
+
+limits_memory = pytest.mark.skipif(sys.platform != "linux", reason="the kernel does not hold a process to its limit")
+has_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="there, only the closed line tells of the end")
 
 
 async def one_among_others(
@@ -66,6 +71,7 @@ async def test_an_async_function_that_blocks_or_sleeps_is_killed(stage: Stage) -
     assert (came.statistics.done, came.statistics.dead_lettered) == (1, 2)
 
 
+@limits_memory
 @pytest.mark.parametrize("do", ["eat", "nibble"])
 async def test_an_eater_of_memory_fails_alone(stage: Stage, do: str) -> None:
     """A function that allocates without end, in large pieces or in small ones, meets MemoryError at its limit; its
@@ -75,6 +81,7 @@ async def test_an_eater_of_memory_fails_alone(stage: Stage, do: str) -> None:
     assert len({value["pid"] for value in came.values}) == 2
 
 
+@limits_memory
 async def test_memory_that_leaks_gets_a_new_process(stage: Stage) -> None:
     """A function that keeps memory over many invocations fails when the limit is reached, once; the new process begins
     with none of it."""
@@ -123,6 +130,7 @@ async def test_results_that_are_too_large_fail_with_both_sizes(stage: Stage) -> 
     assert len({value["pid"] for value in came.values}) == 1
 
 
+@has_pidfd
 async def test_a_process_that_leaves_a_child_behind_is_seen_to_have_ended(stage: Stage) -> None:
     """The end of a process is noticed at once, though a fork of it holds the line open, and the fork is ended too."""
     began = time.monotonic()

@@ -71,7 +71,8 @@ class Invocations(LocalInvoker):
     def __init__(self, binding: Binding) -> None:
         super().__init__(binding, abandoned=lambda _batch, _thread: None)
         self._binding = binding
-        self._loop = asyncio.new_event_loop() if binding.signature.is_async else None
+        self._runner = asyncio.Runner()
+        self._loop = self._runner.get_loop() if binding.signature.is_async else None
         self.is_out_of_memory = False
 
     def run(self, batch: Sequence[Any]) -> Reply:
@@ -83,6 +84,10 @@ class Invocations(LocalInvoker):
         except BaseException as error:  # noqa: BLE001 - nothing that a function raises may end its process
             reply = reply_to(error, self._binding.retry)
         return self._forgiving_memory(reply)
+
+    def end(self) -> None:
+        """Cancel what an async function has left on its loop."""
+        self._runner.close()
 
     async def _run(self, _batch: Sequence[Any], argument: Any, context: InvocationContext | None) -> Any:
         try:
@@ -134,6 +139,7 @@ def main(descriptor: int) -> None:
         _give_up(connection, error)
     connection.send(frame(READY, None))
     _serve(connection, invocations, forwarder, settings)
+    invocations.end()
 
 
 def _serve(connection: Connection, invocations: Invocations, forwarder: Forwarder, settings: dict[str, Any]) -> None:

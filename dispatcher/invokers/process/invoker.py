@@ -40,7 +40,8 @@ class ProcessInvoker:
     are not delivered: no attempt is used, and the import is tried again with growing waits.
 
     It keeps a function's faults from the dispatcher, not its malice: the process belongs to the same user, and
-    reads the files and reaches the network that this user may. Code that nobody vouches for wants a container around it.
+    reads the files and reaches the network that this user may; and the dispatcher imports the function's module too, for
+    its declaration. Code that nobody vouches for wants a container around all of it.
 
     Args:
         binding: the function and its policies.
