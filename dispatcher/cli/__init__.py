@@ -16,13 +16,17 @@ import rich_click as click
 
 from dispatcher.cli.check import check
 from dispatcher.cli.completion import completion
+from dispatcher.cli.config import config
+from dispatcher.cli.dlq import dlq
 from dispatcher.cli.invoke import invoke
 from dispatcher.cli.kafka import kafka
 from dispatcher.cli.listing import list_bindings
 from dispatcher.cli.manifest import manifest
 from dispatcher.cli.output import fail, hint_for
+from dispatcher.cli.replay import replay
 from dispatcher.cli.run import run
 from dispatcher.cli.send import send
+from dispatcher.cli.status import status
 from dispatcher.cli.streams import streams
 from dispatcher.errors import DispatchError
 
@@ -64,13 +68,17 @@ def cli() -> None:
 
 cli.add_command(run)
 cli.add_command(check)
+cli.add_command(config)
 cli.add_command(list_bindings)
 cli.add_command(send)
 cli.add_command(streams)
+cli.add_command(dlq)
+cli.add_command(replay)
 cli.add_command(kafka)
 cli.add_command(manifest)
 cli.add_command(completion)
 cli.add_command(invoke)
+cli.add_command(status)
 
 
 def main() -> NoReturn:
