@@ -32,7 +32,7 @@ def plain(order: dict) -> None:
     "orders",
     name="all-options",
     order="none",
-    batch=Batch(max_events=10, max_bytes=1_000, max_wait=2.5, group_by="key"),
+    batch=Batch(max_events=10, max_bytes=1_000, max_wait=2.5),
     retry=Retry(
         max_attempts=3,
         initial=0.5,
