@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from dispatcher.brokers.base import RebalanceListener
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.errors import BrokerError, BrokerRefused, BrokerUnavailable, CommitRefused, OffsetOutOfRange
+from dispatcher.errors import BrokerError, BrokerRefused, CommitRefused, OffsetOutOfRange
 from dispatcher.testing.log import Log
 
 __all__ = ["MemoryConsumer", "check_metadata"]
@@ -55,8 +55,6 @@ class MemoryConsumer:
         self._turn = 0
 
     async def start(self) -> None:
-        if self._failure is not None:
-            raise self._failure
         for stream in self._streams:
             self._log.find(stream)
         self._seat = self._group.join(self._streams)
@@ -105,10 +103,8 @@ class MemoryConsumer:
             await asyncio.wait([self._follower])
 
     def cut(self) -> None:
-        """Be gone at once, and for good."""
-        self._failure = BrokerUnavailable("the connection was cut")
+        """Be gone at once, and for good: nothing more comes, and no commit is taken."""
         self._leave()
-        self._log.changed.notify()
 
     def _leave(self) -> None:
         self._delivering = False

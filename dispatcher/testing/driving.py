@@ -67,13 +67,17 @@ class Driver(Observed):
 
     async def _run(self, until: Callable[[], object] | None, at_most: float) -> None:
         def is_over() -> bool:
-            if until is None:
-                return self._is_settled()
-            if until():
+            if until is not None and until():
                 return True
-            if self._is_settled():
+            left = self._unsettled()
+            if not left and until is not None:
                 raise Unsettled("run(until=...): everything is settled, and the condition does not hold")
-            return False
+            if left and all(left.values()):
+                raise Unsettled(
+                    f'{", ".join(left)} has paused, as Retry(then="pause") says, and nobody resumes it: call resume().'
+                    f" At {self.elapsed:g} s:{self._listed()}"
+                )
+            return not left
 
         await self._wait(is_over, at_most=at_most)
 
@@ -120,33 +124,20 @@ class Driver(Observed):
             raise LookupError(f"{member or 'a member'} can't go: those that run are {members}")
         return member
 
-    def _is_settled(self) -> bool:
-        return all(self._has_settled(binding.name) for binding in self._plan.bindings)
-
-    def _has_settled(self, name: str) -> bool:
-        [binding] = [binding for binding in self._plan.bindings if binding.name == name]
-        for member in self.members:
-            statistics = member.workers[name].statistics()
-            if statistics.in_flight or statistics.waiting or statistics.parked:
-                return False
-        return all(self.broker.behind(self._group(name), stream) == 0 for stream in self._consumed(binding))
-
-    def _standstill(self) -> str | None:
-        """Why nothing more will happen, when nothing will."""
-        paused = []
+    def _unsettled(self) -> dict[str, bool]:
+        found = {}
+        members = self.members
         for binding in self._plan.bindings:
-            if self._has_settled(binding.name):
-                continue
-            statistics = [member.workers[binding.name].statistics() for member in self.members]
-            if not statistics or any(each.state != "paused" or each.in_flight for each in statistics):
-                return None
-            paused.append(binding.name)
-        if not paused:
-            return None
-        return f'{", ".join(paused)} has paused, as Retry(then="pause") says, and nobody resumes it: call resume()'
+            name = binding.name
+            statistics = [member.workers[name].statistics() for member in members]
+            if any(each.in_flight or each.waiting or each.parked for each in statistics) or not all(
+                self.broker.behind(self._group(name), stream) == 0 for stream in self._consumed(binding)
+            ):
+                found[name] = all(each.state == "paused" and not each.in_flight for each in statistics)
+        return found
 
     async def _wait(self, is_over: Callable[[], bool], *, at_most: float | None) -> None:
-        """Let time pass until it is over; ``at_most`` also says that a standstill is an error."""
+        """Let time pass until it is over, or for so many virtual seconds at the most."""
         if not self.members:
             self.join()
         future: asyncio.Future[None] = self._loop.create_future()
@@ -163,8 +154,6 @@ class Driver(Observed):
                     future.set_exception(error)
                 elif is_over():
                     future.set_result(None)
-                elif at_most is not None and (reason := self._standstill()):
-                    give_up(reason)
             except Exception as error:  # noqa: BLE001 - a condition of the test's own may raise anything
                 future.set_exception(error)
             return future.done()

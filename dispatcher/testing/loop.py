@@ -37,6 +37,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """
 
     _selector: selectors.BaseSelector
+    _clock_resolution: float
 
     def __init__(self, *, patience: float = 30.0, io_wait: float = 0.05) -> None:
         self._now = _BEGIN
@@ -49,6 +50,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._stuck: list[Callable[[str], None]] = []
         selector = _Selector(self)
         super().__init__(selector)
+        self._clock_resolution = math.ulp(self._now)
         # The loop's own pipe is always watched: what comes on top is a socket of somebody.
         self._own_files = len(selector.get_map())
 
@@ -128,13 +130,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return self._wait(poll, "a call in a thread has not ended; virtual time stands still while it works")
         if self._has_sockets() and (events := poll(self._io_wait)):
             return events
-        # All of them, and not until the first: each may have somebody to wake.
+        # A sum: all of them are asked, and not until the first: each may have somebody to wake.
         if sum(look() for look in tuple(self._looks)):
             return []
         if timeout is None:
             return self._wait(poll, "all tasks wait for each other, and no timer is set")
-        # One step further, so that no rounding leaves the timer in the future.
+        # One step further, so that no rounding leaves the timer in the future. asyncio runs timers that are due within the
+        # clock's resolution: one that were run early would be set again, and find that no time has passed, for ever.
         self._now = math.nextafter(self._now + timeout, math.inf)
+        self._clock_resolution = math.ulp(self._now)
         self._moved = time.monotonic()
         return []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Sequence
 
@@ -88,10 +87,9 @@ class Member:
     async def kill(self) -> None:
         """End at once: nothing more of it reaches the broker, and its functions are cancelled where they wait."""
         self._broker.cut()
-        for name, task in self._tasks.items():
-            # The first cancellation ends the polling, another one the drain; the last steps are left to themselves.
-            while not task.done() and self.workers[name].statistics().state != "stopped":
+        # Once for the polling, once for the drain, and again for functions that catch it.
+        while not self.is_gone:
+            for task in self._tasks.values():
                 task.cancel()
-                await self._loop.idle()
+            await self._loop.idle()
         self._sleepers.end()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -169,9 +169,7 @@ class Call:
 
     def overlaps(self, other: Call) -> bool:
         """Whether the two ran at the same time."""
-        return (other._last is None or self._first < other._last) and (
-            self._last is None or other._first < self._last
-        )
+        return (other._last is None or self._first < other._last) and (self._last is None or other._first < self._last)
 
     @property
     def order(self) -> int:
