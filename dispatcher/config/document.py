@@ -162,6 +162,15 @@ class _FunctionBase(BaseModel):
 
     Args:
         function: ``"module:function"`` of a function that is bound here alone, with no decorator in its code.
+        streams: the topics it consumes, at least one, in place of those in the code.
+        order: ``"key"``: events of one key run one after another; ``"partition"``: one invocation a partition at a time;
+            ``"none"``.
+        batch: how many events it is handed at once.
+        retry: how often and when a failed event is delivered again, and what happens when that is used up.
+        limits: what it may hold in memory.
+        rate: invocations started a second at the most; ``"none"`` for no limit.
+        start: where its consumer group begins without commits: ``"earliest"``, ``"latest"``, a span back such as ``"-2h"``,
+            or a time with its zone.
         target: where it runs: ``"local"``, ``"process"``, or a table with the type and its options.
         where: a CEL expression over ``value``, ``key``, ``headers``, ``stream``; ``"none"`` for no filter.
         emits: the stream to which its results are produced; ``"none"`` for none.
@@ -206,7 +215,7 @@ class _Sections(BaseSettings):
         env_ignore_empty=True,
     )
 
-    kafka: KafkaOptions = Field(default=KafkaOptions(), description=_summary(KafkaOptions))
+    kafka: KafkaOptions = Field(default_factory=KafkaOptions, description="How a Kafka cluster is reached, but for where it is: that is `broker`.")
     functions: dict[str, FunctionOptions] = Field(
         default={},
         description="By the functions' names: their policies and targets, in place of what their code declares.",

@@ -35,6 +35,10 @@ def json_schema() -> dict[str, Any]:
         "description": "By name: settings over the others, chosen with --profile or DISPATCH_PROFILE.",
     }
     top = definitions["Settings"]
+    tables = ("kafka", "functions")
+    top["properties"] = {name: said for name, said in top["properties"].items() if name not in tables} | {
+        name: top["properties"][name] for name in tables
+    }
     return {
         "$schema": _DIALECT,
         "title": "dispatch.toml",
