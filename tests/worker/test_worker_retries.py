@@ -294,3 +294,22 @@ async def test_an_event_from_the_future_is_an_event_like_any_other(bench: Bench)
 
     assert statistics.done == 1
     assert attempts == [datetime.fromtimestamp(ahead / 1000, UTC)] * 3
+
+
+@pytest.mark.xfail(strict=True, reason="the scheduler puts an event that has waited behind all that is in memory")
+async def test_an_event_whose_wait_is_over_does_not_stand_behind_thousands(bench: Bench) -> None:
+    """The next attempt comes when its wait is over, not when all that was fetched meanwhile is done: until then it holds
+    the commit."""
+    stream = await bench.stream()
+    await bench.send(stream, ((b"k%d" % number, b"%d" % number) for number in range(2_000)))
+    order = []
+
+    @on_stream(stream, concurrency=1, retry=Retry(initial=0.01, jitter="none"))
+    async def handle(value: bytes, context: Context) -> None:
+        if value == b"0" and context.attempt == 1:
+            raise ValueError("once")
+        order.append(value)
+        await asyncio.sleep(0.0005)
+
+    await bench.catch_up(handle)
+    assert order.index(b"0") < 500
