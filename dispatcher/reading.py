@@ -1,4 +1,4 @@
-"""Reading a part of the log, from offsets to offsets, as a member of a group."""
+"""Reading a part of the log, from offsets to offsets: alone, or as a member of a group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.brokers.base import Broker, Consumer
 from dispatcher.core.record import Record, TopicPartition
 from dispatcher.errors import CorruptRecords, OffsetOutOfRange
 
-__all__ = ["Reader", "every_partition"]
+__all__ = ["Reader", "every_partition", "read_range"]
 
 logger = logging.getLogger("dispatcher.reading")
 
@@ -110,6 +110,36 @@ class Reader:
     async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Ask no more of them."""
         self._owned -= set(partitions)
+
+
+async def read_range(broker: Broker, id_: TopicPartition, start: int, stop: int) -> AsyncGenerator[Record, None]:
+    """The records of one partition from ``start`` to before ``stop``, with no group.
+
+    What retention deletes meanwhile is passed over, and so is, with an error in the log, what can't be read.
+
+    Raises:
+        BrokerUnavailable, BrokerRefused, StreamNotFound: see their names.
+    """
+    while start < stop:
+        try:
+            records = (await broker.read({id_: start}, max_records=_MAX_RECORDS)).get(id_, ())
+        except OffsetOutOfRange:
+            first = (await broker.beginning_offsets([id_]))[id_]
+            if first <= start:
+                return  # it was made anew, and is shorter now
+            start = first
+            continue
+        except CorruptRecords as error:
+            logger.error("skipped: %s", error)  # noqa: TRY400 - the message says it all
+            start = error.offset + 1
+            continue
+        for record in records:
+            if record.offset >= stop:
+                return
+            yield record
+        if not records:
+            return
+        start = records[-1].offset + 1
 
 
 async def every_partition(broker: Broker, streams: Collection[str]) -> list[TopicPartition]:

@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from dispatcher.brokers.base import Broker, Producer, StreamInfo
@@ -15,8 +16,18 @@ from dispatcher.deadletters.ledger import Ledger
 from dispatcher.deadletters.letter import Letter, redriven
 from dispatcher.deadletters.selection import Selection
 from dispatcher.deadletters.shelf import Shelf, Survey
-from dispatcher.errors import BrokerRefused, CommitRefused, DispatchError, RecordTooLarge, StreamNotFound
+from dispatcher.errors import (
+    BrokerError,
+    BrokerRefused,
+    CommitRefused,
+    CorruptRecords,
+    DispatchError,
+    OffsetOutOfRange,
+    RecordTooLarge,
+    StreamNotFound,
+)
 from dispatcher.reading import Reader
+from dispatcher.worker.topics import HEADER_ROOM
 
 __all__ = ["Clearing", "MapFull", "make_retry_topics"]
 
@@ -191,24 +202,38 @@ class Clearing(Reader):
             if trouble is not None:
                 raise trouble
 
-    async def _send_all(self, window: Sequence[Letter]) -> tuple[list[Letter], BaseException | None]:
+    async def _send_all(self, window: Sequence[Letter]) -> tuple[list[Letter], BrokerError | None]:
         """Those that the broker has, and what kept it from taking others."""
         if self._producer is None:
             return list(window), None
         now_ms = time.time_ns() // 1_000_000
-        sends = [
-            self._producer.send(redriven(letter, self._shelf.retry_topic(letter.origin.topic), now_ms))
-            for letter in window
-        ]
-        done, trouble = [], None
-        for letter, outcome in zip(window, await asyncio.gather(*sends, return_exceptions=True), strict=True):
-            if isinstance(outcome, _HOPELESS):
-                self.refused[letter.place] = str(outcome)
-            elif isinstance(outcome, BaseException):
-                trouble = trouble or outcome
-            else:
+        whole = [letter for each in window if (letter := await self._made_whole(each)) is not None]
+        records = [redriven(letter, self._shelf.retry_topic(letter.origin.topic), now_ms) for letter in whole]
+        done: list[Letter] = []
+        trouble: BrokerError | None = None
+        for letter, outcome in zip(whole, await self._producer.send_all(records), strict=True):
+            if not isinstance(outcome, BrokerError):
                 done.append(letter)
+            elif isinstance(outcome, _HOPELESS):
+                self.refused[letter.place] = str(outcome)
+            else:
+                trouble = trouble or outcome
         return done, trouble
+
+    async def _made_whole(self, letter: Letter) -> Letter | None:
+        """The letter with all of its value: one that was cut gets it from where the event was first; None if it can't."""
+        if letter.cut is None:
+            return letter
+        source, reason = TopicPartition(letter.origin.topic, letter.origin.partition), "it is not there any more"
+        try:
+            for record in (await self._broker.read({source: letter.origin.offset})).get(source, ()):
+                if record.offset == letter.origin.offset:
+                    origin = replace(letter.origin, key=record.key, value=record.value, headers=tuple(record.headers))
+                    return replace(letter, origin=origin, cut=None)
+        except (OffsetOutOfRange, CorruptRecords, StreamNotFound) as error:
+            reason = str(error)
+        self.refused[letter.place] = f"its value was cut, and is not to be had from {letter.event}: {reason}"
+        return None
 
 
 async def make_retry_topics(broker: Broker, shelf: Shelf, survey: Survey) -> list[str]:
@@ -222,11 +247,12 @@ async def make_retry_topics(broker: Broker, shelf: Shelf, survey: Survey) -> lis
         topic = shelf.retry_topic(source)
         if await broker.describe(topic) is not None:
             continue
-        # What the dead-letter topic took, the retry topic has to take.
-        rests = [info for name in shelf.topics if (info := await broker.describe(name)) is not None]
-        sizes = [int(size) for info in rests if (size := info.config.get("max.message.bytes")) is not None]
-        config = {"max.message.bytes": str(max(sizes))} if sizes else {}
         origin = await broker.describe(source)
+        rests = [info for name in shelf.topics if (info := await broker.describe(name)) is not None]
+        # It has to take what the dead-letter topic took, and whole what that took cut.
+        sizes = [int(size) for info in rests if (size := info.config.get("max.message.bytes")) is not None]
+        sizes += [int(origin.config.get("max.message.bytes", 0)) + HEADER_ROOM] if origin is not None and sizes else []
+        config = {"max.message.bytes": str(max(sizes))} if sizes else {}
         partitions = max(info.partitions for info in rests) if origin is None else origin.partitions
         if await broker.create_stream(StreamInfo(name=topic, partitions=partitions, config=config)):
             made.append(topic)

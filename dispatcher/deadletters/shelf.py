@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -15,13 +14,13 @@ from dispatcher.deadletters.ledger import Ledger
 from dispatcher.deadletters.letter import Letter, read_letter
 from dispatcher.deadletters.selection import Selection
 from dispatcher.errors import StreamNotFound
-from dispatcher.reading import Reader, every_partition
+from dispatcher.reading import every_partition, read_range
 
 __all__ = ["Found", "Obstacle", "Shelf", "Survey"]
 
-#: Why a letter is not sent back: redriven as often as allowed; its value is not whole; it came from no stream of the
-#: function, but from somebody who wrote to its retry topic.
-Obstacle = Literal["looping", "cut", "foreign"]
+#: Why a letter is not sent back: redriven as often as allowed; or it came from no stream of the function, but from
+#: somebody who wrote to its retry topic.
+Obstacle = Literal["looping", "foreign"]
 
 _SAMPLES = 5
 
@@ -81,6 +80,11 @@ class Shelf:
         """The group whose commits say what is resolved."""
         return f"{self.app}.{self.function}.redrive"
 
+    @property
+    def live_group(self) -> str:
+        """The group of the function itself."""
+        return f"{self.app}.{self.function}"
+
     def retry_topic(self, stream: str) -> str:
         """Where an event goes to come back to the function alone; as :meth:`bindings.Binding.retry_topic` names it."""
         return f"{stream}.{self.function}.retry"
@@ -98,8 +102,6 @@ class Shelf:
         source = letter.origin.topic
         if source.endswith(f".{self.function}.retry") or (self.streams is not None and source not in self.streams):
             return "foreign"
-        if letter.cut is not None:
-            return "cut"
         if max_redrives is not None and letter.redrives >= max_redrives:
             return "looping"
         return None
@@ -135,7 +137,7 @@ class Shelf:
         resolved: bool = False,
         ends: Mapping[TopicPartition, int] | None = None,
     ) -> AsyncGenerator[Found, None]:
-        """The letters that are meant, in the order of the log, partition by partition as they come.
+        """The letters that are meant, partition by partition, in the order of the log.
 
         Args:
             broker: connected.
@@ -153,16 +155,26 @@ class Shelf:
             later = await broker.offsets_for_time(partitions, selection.since_ms)
             # No record is that young: there is none to read.
             starts = {id_: max(starts[id_], stops[id_] if (at := later[id_]) is None else at) for id_ in partitions}
-        group = f"{self.app}.{self.function}.look-{secrets.token_hex(6)}"
-        async with Reader(broker, group, starts, stops) as reader, aclosing(reader.batches()) as batches:
-            async for id_, records in batches:
-                for record in records:
+        for id_ in partitions:
+            async with aclosing(read_range(broker, id_, starts[id_], stops[id_])) as records:
+                async for record in records:
                     is_resolved = ledgers[id_].is_resolved(record.offset)
                     if is_resolved and not resolved:
                         continue
                     letter = self.read(record)
                     if letter is not None and selection.matches(letter):
                         yield Found(letter, is_resolved)
+
+    async def at(self, broker: Broker, id_: TopicPartition, offset: int) -> Found | None:
+        """The letter at one place; None when there is none of this function's."""
+        if id_ not in await self.partitions(broker):
+            return None
+        ledger = (await self.ledgers(broker, [id_]))[id_]
+        async with aclosing(read_range(broker, id_, offset, offset + 1)) as records:
+            async for record in records:
+                letter = self.read(record)
+                return None if letter is None else Found(letter, ledger.is_resolved(offset))
+        return None
 
     async def survey(self, broker: Broker, selection: Selection, *, max_redrives: int | None) -> Survey:
         """Count what a selection holds now."""

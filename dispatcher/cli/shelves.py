@@ -1,0 +1,138 @@
+"""Which dead letters a command means: its options, and what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from dispatcher.cli.options import app_name, app_option, broker_option, discovered
+from dispatcher.cli.output import talk
+from dispatcher.cli.when import moment
+from dispatcher.telemetry.text import number
+
+if TYPE_CHECKING:
+    from bindings.binding import Binding
+    from dispatcher.deadletters import Selection, Shelf
+
+__all__ = [
+    "filter_options",
+    "function_named",
+    "letter_option",
+    "rest_of",
+    "selection_of",
+    "shelf_of",
+    "shelf_options",
+    "tell_unanswered",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_REASONS = ("attempts", "expired", "not_retryable", "rejected", "oversize")
+
+
+def shelf_options(command_: F) -> F:
+    options = (
+        click.argument("function", metavar="FN"),
+        click.argument("app", nargs=-1, metavar="[APP]..."),
+        click.option(
+            "--stream",
+            multiple=True,
+            metavar="TOPIC",
+            help="The dead-letter topic; then FN is only a name, and no code is read. May be given again.",
+        ),
+        broker_option,
+        app_option,
+    )
+    for option in reversed(options):
+        command_ = option(command_)
+    return command_
+
+
+def filter_options(command_: F) -> F:
+    options = (
+        click.option("--since", type=moment, metavar="TIME", help="Dead since then: -2h, or an ISO 8601 time."),
+        click.option("--until", type=moment, metavar="TIME", help="Dead before then."),
+        click.option("--reason", multiple=True, type=click.Choice(_REASONS), help="Why. May be given again."),
+        click.option("--error", multiple=True, metavar="TYPE", help="The error's type. May be given again."),
+        click.option("--key", metavar="KEY", help="The event's key."),
+        click.option("--where", metavar="CEL", help='Over the original event: "value.total > 100.0".'),
+    )
+    for option in reversed(options):
+        command_ = option(command_)
+    return command_
+
+
+def letter_option(command_: F) -> F:
+    return click.option(
+        "--letter", multiple=True, metavar="[TOPIC/]P@OFFSET", help="This one, as list names it. May be given again."
+    )(command_)
+
+
+def function_named(name: str, targets: tuple[str, ...]) -> Binding:
+    """The function of that name in the targets.
+
+    Raises:
+        click.UsageError: there is none; the message names those that there are.
+    """
+    found = {binding.name: binding for binding in discovered(targets)}
+    if name in found:
+        return found[name]
+    import difflib
+
+    near = difflib.get_close_matches(name, found)
+    meant = f": did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(sorted(found))}"
+    raise click.UsageError(f"there is no function {name}{meant}")
+
+
+def shelf_of(function: str, app: tuple[str, ...], topics: tuple[str, ...], name: str | None) -> Shelf:
+    from dispatcher.deadletters import Shelf
+
+    group = app_name(app, name)
+    if topics:
+        return Shelf(app=group, function=function, topics=topics)
+    try:
+        binding = function_named(function, app)
+    except click.UsageError as error:
+        raise click.UsageError(
+            f"{error.message}\n--stream TOPIC names its dead letters where its code is not"
+        ) from None
+    rests = tuple(dict.fromkeys(binding.dead_letter_topic(stream) for stream in binding.streams))
+    return Shelf(app=group, function=function, topics=rests, streams=binding.streams)
+
+
+def selection_of(
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    reason: tuple[str, ...] = (),
+    error: tuple[str, ...] = (),
+    key: str | None = None,
+    where: str | None = None,
+    letter: tuple[str, ...] = (),
+) -> Selection:
+    from dispatcher.deadletters import Selection
+    from dispatcher.filters import Filter
+
+    return Selection(
+        since_ms=None if since is None else int(since.timestamp() * 1000),
+        until_ms=None if until is None else int(until.timestamp() * 1000),
+        reasons=reason,
+        errors=error,
+        key=None if key is None else key.encode(),
+        where=None if where is None else Filter(where),
+        places=frozenset(letter),
+    )
+
+
+def tell_unanswered(selection: Selection) -> None:
+    if selection.unanswered:
+        talk(f"--where has no answer for {number(selection.unanswered)} of them; these are left out", style="yellow")
+
+
+def rest_of(app: tuple[str, ...], topics: tuple[str, ...], name: str | None) -> tuple[str, ...]:
+    """The words that name the same function again."""
+    named = () if name is None else ("--app", name)
+    return (*app, *(word for topic in topics for word in ("--stream", topic)), *named)
