@@ -52,6 +52,14 @@ log_format_option = click.option("--log-format", type=click.Choice(["text", "jso
     is_flag=True,
     help="End when all is settled that the streams held at the start; exit 1 when something became a dead letter.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes in the same consumer groups, under a supervisor that starts a dead one anew.",
+)
+@click.option("--reload", is_flag=True, help="Go on with the new code when a file of the functions has been saved.")
 @log_level_option
 @log_format_option
 @json_option
@@ -61,6 +69,8 @@ def run(
     name: str | None,
     only: tuple[str, ...],
     until_caught_up: bool,
+    workers: int,
+    reload: bool,
     log_level: str,
     log_format: Literal["text", "json"],
     as_json: bool,
@@ -74,6 +84,12 @@ def run(
 
     console = stderr_console()
     configure(console, level=log_level, style=log_format)
+    if workers > 1 or reload:
+        from dispatcher.cli.supervising import supervise
+
+        if as_json:
+            raise click.UsageError("--json is the summary of one process: leave out --workers and --reload")
+        raise SystemExit(supervise(app, workers=workers, reload=reload, until_caught_up=until_caught_up))
     settings = configuration().named(app_name(app, name))
     work = _work(functions(app, only), settings, console, until_caught_up=until_caught_up, as_json=as_json)
     summary = run_async(work)
@@ -83,6 +99,7 @@ def run(
 async def _work(
     found: Sequence[Function], settings: Settings, console: Console, *, until_caught_up: bool, as_json: bool
 ) -> Summary:
+    from dispatcher.cli.supervising import lifeline
     from dispatcher.invokers.making import make_invoker
     from dispatcher.server import Server
     from dispatcher.telemetry.report import Report
@@ -106,8 +123,9 @@ async def _work(
             for function in found
         ]
         async with Report(workers, console, title=f"{settings.app} on {broker.url}"):
-            with LoopWatchdog(local):
-                summary = await Server(workers).run()
+            server = Server(workers)
+            with LoopWatchdog(local), lifeline(server):
+                summary = await server.run()
         _tell(summary, bindings, settings.broker, as_json=as_json)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
             # A function in a thread can't be cancelled, and the interpreter would wait for it.

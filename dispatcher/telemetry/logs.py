@@ -87,8 +87,10 @@ def configure(console: Console, *, level: str = "info", style: LogFormat = "text
     root.setLevel(level.upper())
     # The client library's "info" is our "debug": each join and each metadata refresh.
     chatty = level.upper() if level == "debug" else max(logging.WARNING, root.level)
-    for name in ("aiokafka", "asyncio"):
+    for name in ("aiokafka", "asyncio", "watchfiles"):
         logging.getLogger(name).setLevel(chatty)
+    # "Topic ... not found in cluster metadata", at each look whether a stream is there: we say what is missing.
+    logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
 
 
 def warnings_only() -> None:
