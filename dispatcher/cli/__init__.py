@@ -18,6 +18,7 @@ from dispatcher.cli.check import check
 from dispatcher.cli.completion import completion
 from dispatcher.cli.config import config
 from dispatcher.cli.dlq import dlq
+from dispatcher.cli.groups import groups
 from dispatcher.cli.invoke import invoke
 from dispatcher.cli.kafka import kafka
 from dispatcher.cli.listing import list_bindings
@@ -79,6 +80,7 @@ cli.add_command(manifest)
 cli.add_command(completion)
 cli.add_command(invoke)
 cli.add_command(status)
+cli.add_command(groups)
 
 
 def main() -> NoReturn:

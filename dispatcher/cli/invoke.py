@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from dispatcher.cli.formats import Format, output_option
-from dispatcher.cli.options import broker_option, discovered, open_broker, run_async
+from dispatcher.cli.options import app_argument, broker_option, open_broker, run_async
 from dispatcher.cli.output import colours, command, fail, print_json, print_lines, stderr_console
+from dispatcher.cli.shelves import function_named
 from dispatcher.telemetry.text import duration, printable
 
 if TYPE_CHECKING:
@@ -20,41 +21,15 @@ if TYPE_CHECKING:
     from dispatcher.cli.trial import Fate, Given, Invoked
     from dispatcher.core.record import Outgoing, Record
 
-__all__ = ["chosen", "function_argument", "invoke"]
+__all__ = ["invoke"]
 
 _PLACE = re.compile(r"(?P<stream>[A-Za-z0-9._-]+)/(?P<partition>\d{1,9})@(?P<offset>\d{1,18})")
 _COLOURS = {"done": "green", "filtered": None, "retry": "yellow", "given_up": "red"}
 
-function_argument = click.argument("function", metavar="FN")
-
-
-def chosen(function: str) -> tuple[Binding, tuple[str, ...]]:
-    """The function that FN names, and the targets in which it was looked for.
-
-    Args:
-        function: its name, when it is in this folder; else ``TARGET:NAME``, a folder, file or module before it.
-
-    Raises:
-        BindingError: what was named can't be collected.
-        click.UsageError: there is no such function.
-    """
-    import difflib
-
-    place, colon, name = function.rpartition(":")
-    targets = (place,) if colon else ()
-    found = {binding.name: binding for binding in discovered(targets)}
-    if (binding := found.get(name)) is None:
-        named = [each for each in found.values() if each.function.__name__ == name]
-        if len(named) != 1:
-            near = difflib.get_close_matches(name, found, 3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(found))}"
-            raise click.UsageError(f"there is no function {name} in {place or 'this folder'}; {hint}")
-        binding = named[0]
-    return binding, targets
-
 
 @click.command()
-@function_argument
+@click.argument("function", metavar="FN")
+@app_argument
 @click.option(
     "-e",
     "--event",
@@ -73,6 +48,7 @@ def chosen(function: str) -> tuple[Binding, tuple[str, ...]]:
 @output_option
 def invoke(
     function: str,
+    app: tuple[str, ...],
     file: str | None,
     place: str | None,
     count: int,
@@ -83,8 +59,8 @@ def invoke(
 ) -> None:
     """Run one function on given events. Nothing is committed and nothing is produced.
 
-    FN is a function's name in this folder, or TARGET:NAME. It runs as in `dispatch run`: decoded, filtered, timed; what
-    it returns would be emitted, what it raises would be tried again. Exits 1 when an event is not done.
+    FN is the function's name, looked for in APP (this folder, when none is named). It runs as in `dispatch run`: decoded,
+    filtered, timed; what it returns would be emitted, what it raises would be tried again. Exits 1 when an event is not done.
     """
     if (file is None) == (place is None):
         raise click.UsageError("give events with -e FILE (- is stdin), or take one with --from STREAM/PARTITION@OFFSET")
@@ -92,7 +68,7 @@ def invoke(
     from dispatcher.telemetry.logs import configure
 
     configure(stderr_console(), level="info", style="text")
-    binding, _ = chosen(function)
+    binding = function_named(function, app)
     given: Given = "auto" if values is None else "values" if values else "records"
     if place is not None:
         records = run_async(_fetched(place, count, broker))

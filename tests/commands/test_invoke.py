@@ -122,13 +122,13 @@ def echo(order: Event[dict]) -> list:
     }  # fmt: skip
     short = {"key": "h2", "value": {"id": 2}, "headers": {"g": "x"}}
     lines = "\n".join(json.dumps(each) for each in (record, short, {"value": 3}))
-    done = shop("invoke", "echo.py:echo", "-e", "-", "-o", "jsonl", stdin=lines)
+    done = shop("invoke", "echo", "echo.py", "-e", "-", "-o", "jsonl", stdin=lines)
     assert [json.loads(line)["returned"] for line in done.stdout.splitlines()] == [
         [{"id": 1}, "b'h1'", "h", "elsewhere/2/41"],
         [{"id": 2}, "b'h2'", "g", "orders/0/1"],
         [{"value": 3}, "None", None, "orders/0/2"],
     ]
-    as_value = shop("invoke", "echo.py:echo", "-e", "-", "--values", "--json", stdin=json.dumps(short))
+    as_value = shop("invoke", "echo", "echo.py", "-e", "-", "--values", "--json", stdin=json.dumps(short))
     assert as_value.json[0]["returned"][0] == short
 
 
