@@ -15,7 +15,6 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from bindings.policies import parse_start
 from dispatcher.brokers.base import Broker
 from dispatcher.core.record import TopicPartition
 
@@ -39,6 +38,8 @@ def parse_position(text: str, *, now: datetime | None = None) -> Position:
         return int(text[1:])
     if text == "now":
         return "latest"
+    from bindings.policies import parse_start
+
     try:
         start = parse_start(text)
     except ValueError as error:

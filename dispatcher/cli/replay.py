@@ -20,7 +20,7 @@ from dispatcher.cli.options import (
     run_async,
 )
 from dispatcher.cli.output import command, print_json, print_table, stderr_console, talk
-from dispatcher.cli.shelves import function_named
+from dispatcher.cli.shelves import find_function
 from dispatcher.cli.when import position
 from dispatcher.errors import ConfigurationError
 from dispatcher.telemetry.text import number
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from bindings.binding import Binding
     from dispatcher.brokers.base import Broker
+    from dispatcher.config.functions import Function
     from dispatcher.core.record import TopicPartition
     from dispatcher.replay import Move, Plan
     from dispatcher.telemetry.summary import Summary
@@ -91,10 +92,10 @@ def replay(
     where they always go, and make it exit 1. What the function emits goes to its output stream, unless --no-emit.
     One that was killed goes on with the same --id, which takes its places from then.
     """
-    binding = function_named(function, app)
-    if unknown := [each for each in stream if each not in binding.streams]:
-        raise click.UsageError(f"--stream {unknown[0]}: {function} consumes {', '.join(binding.streams)}")
-    job = _Replay(binding, app_name(app, name), broker, output)
+    found = find_function(function, app)
+    if unknown := [each for each in stream if each not in found.binding.streams]:
+        raise click.UsageError(f"--stream {unknown[0]}: {function} consumes {', '.join(found.binding.streams)}")
+    job = _Replay(found, app_name(app, name), broker, output)
     where = {"streams": stream, "only": partition}
     if reset:
         if start is None or stop != "latest" or replay_id or rate or no_emit:
@@ -122,8 +123,9 @@ def replay(
 class _Replay:
     """One replay or reset: plan, question, work, summary."""
 
-    def __init__(self, binding: Binding, app: str, url: str, output: Format) -> None:
-        self._binding = binding
+    def __init__(self, function: Function, app: str, url: str, output: Format) -> None:
+        self._binding = function.binding
+        self._target = function.target
         self._app = app
         self._url = url
         self._output = output
@@ -174,6 +176,7 @@ class _Replay:
 
     async def _run(self, broker: Broker, binding: Binding, plan: Plan, *, emit: bool) -> tuple[Summary, bool]:
         from dispatcher.cli.progress import progress
+        from dispatcher.invokers.making import make_invoker
         from dispatcher.server import Server
         from dispatcher.telemetry.logs import configure
         from dispatcher.telemetry.summary import handled
@@ -182,7 +185,12 @@ class _Replay:
         console = stderr_console()
         configure(console, level="warning")
         worker = Worker(
-            binding, broker, app=self._app, settings=configuration().named(self._app), span=plan.span(emit=emit)
+            binding,
+            broker,
+            app=self._app,
+            settings=configuration().named(self._app),
+            invoker=make_invoker(binding, self._target),
+            span=plan.span(emit=emit),
         )
         async with progress("replayed", plan.events, lambda: handled(worker.statistics()), console):
             summary = await Server([worker]).run()

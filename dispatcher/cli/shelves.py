@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from dispatcher.cli.options import app_name, app_option, broker_option, discovered
+from dispatcher.cli.options import app_name, app_option, broker_option, functions
 from dispatcher.cli.output import talk
 from dispatcher.cli.when import moment
 from dispatcher.telemetry.text import number
 
 if TYPE_CHECKING:
     from bindings.binding import Binding
+    from dispatcher.config.functions import Function
     from dispatcher.deadletters import Selection, Shelf
 
 __all__ = [
     "filter_options",
+    "find_function",
     "function_named",
     "letter_option",
     "rest_of",
@@ -72,12 +74,17 @@ def letter_option(command_: F) -> F:
 
 
 def function_named(name: str, targets: tuple[str, ...]) -> Binding:
-    """The function of that name in the targets.
+    """The binding of :func:`find_function`, which says what is raised."""
+    return find_function(name, targets).binding
+
+
+def find_function(name: str, targets: tuple[str, ...]) -> Function:
+    """The function of that name in the targets, with its target.
 
     Raises:
         click.UsageError: there is none; the message names those that there are.
     """
-    found = {binding.name: binding for binding in discovered(targets)}
+    found = {function.binding.name: function for function in functions(targets)}
     if name in found:
         return found[name]
     import difflib

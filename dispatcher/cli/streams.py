@@ -8,12 +8,14 @@ import rich_click as click
 
 from dispatcher.cli.options import broker_option, json_option, open_broker, run_async
 from dispatcher.cli.output import command, print_json, print_table, talk
+from dispatcher.cli.when import position
 from dispatcher.core.record import TopicPartition
 from dispatcher.errors import ConfigurationError, StreamNotFound
 from dispatcher.telemetry.text import number
 
 if TYPE_CHECKING:
     from dispatcher.brokers.base import Broker, StreamInfo
+    from dispatcher.times import Position
 
 __all__ = ["described", "stream_name", "streams"]
 
@@ -135,28 +137,24 @@ def create(stream: str, partitions: int, config: tuple[str, ...], broker: str) -
     default="earliest",
     show_default=True,
     metavar="WHERE",
-    help="earliest, latest, -2h (a time back; also ms, s, m, d, w), an ISO 8601 time, or @OFFSET.",
+    type=position,
+    help="earliest, now (or latest), -2h (a time back; also ms, s, m, d, w), an ISO 8601 time, or @OFFSET.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="End after so many events.")
 @click.option("--follow/--no-follow", "-f", default=False, show_default=True, help="Wait for more at the end.")
 @broker_option
 @json_option
-def tail(stream: str, start: str, limit: int | None, follow: bool, broker: str, as_json: bool) -> None:
+def tail(stream: str, start: Position, limit: int | None, follow: bool, broker: str, as_json: bool) -> None:
     """Print a stream's events: a readable line each or, with --json, a JSON object.
 
     Reads in a consumer group of its own and commits nothing: whoever consumes the stream does not notice.
     """
-    from dispatcher.cli.tailing import Tail, parse_position
-
-    try:
-        position = parse_position(start)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--from") from None
+    from dispatcher.cli.tailing import Tail
 
     async def work() -> None:
         async with open_broker(broker, must_exist=True) as opened:
             info = await described(opened, stream)
-            await Tail(opened, info, position, limit=limit, follow=follow, as_json=as_json).run()
+            await Tail(opened, info, start, limit=limit, follow=follow, as_json=as_json).run()
 
     run_async(work())
 

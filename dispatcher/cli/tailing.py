@@ -7,33 +7,16 @@ import json
 import secrets
 import sys
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NoReturn
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 from dispatcher.brokers.base import Broker, StreamInfo
 from dispatcher.core.record import Record, TopicPartition
 from dispatcher.errors import OffsetOutOfRange
 from dispatcher.telemetry.text import printable
+from dispatcher.times import Position, offsets_at
 
-__all__ = ["Tail", "as_json", "as_line", "parse_position"]
-
-Position = Literal["earliest", "latest"] | int | datetime
-
-
-def parse_position(text: str) -> Position:
-    """Read ``--from``: what ``start=`` of a function takes, or ``@OFFSET``.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    from bindings.policies import parse_start
-
-    if text.startswith("@"):
-        if not text[1:].isdecimal():
-            raise ValueError(f"{text!r} is not @ and an offset, such as @1200")
-        return int(text[1:])
-    start = parse_start(text)
-    return datetime.now(UTC) - start if isinstance(start, timedelta) else start
+__all__ = ["Tail", "as_json", "as_line"]
 
 
 class Tail:
@@ -72,7 +55,9 @@ class Tail:
     async def run(self) -> None:
         """Print until the end, the limit, or for ever."""
         ends = await self._broker.end_offsets(self._partitions)
-        self._starts = await self._find_starts(ends)
+        self._starts = (
+            ends if self._position == "latest" else await offsets_at(self._broker, self._partitions, self._position)
+        )
         self._reached = dict(self._starts)
         if not self._follow and not self._behind(ends):
             return
@@ -109,18 +94,6 @@ class Tail:
             position = self._consumer.position(partition)
             if position is not None:
                 self._reached[partition] = max(position, self._reached[partition])
-
-    async def _find_starts(self, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
-        if self._position == "latest":
-            return ends
-        begin = await self._broker.beginning_offsets(self._partitions)
-        if isinstance(self._position, int):
-            return {p: min(max(self._position, begin[p]), ends[p]) for p in self._partitions}
-        if isinstance(self._position, datetime):
-            at = int(self._position.timestamp() * 1000)
-            found = await self._broker.offsets_for_time(self._partitions, at)
-            return {p: ends[p] if (offset := found[p]) is None else offset for p in self._partitions}
-        return begin
 
     async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Begin at the start, or where this partition was left."""

@@ -2,9 +2,10 @@
 
 from dispatcher.deadletters.ledger import Ledger
 from dispatcher.deadletters.letter import Letter, read_letter, redriven
-from dispatcher.deadletters.redrive import Clearing, MapFull, make_retry_topics
+from dispatcher.deadletters.redrive import Clearing, MapFull
 from dispatcher.deadletters.selection import Selection
 from dispatcher.deadletters.shelf import Found, Obstacle, Shelf, Survey
+from dispatcher.deadletters.topics import make_retry_topics
 
 __all__ = [
     "Clearing",

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
-from dispatcher.brokers.base import Broker, Producer, StreamInfo
+from dispatcher.brokers.base import Broker, Producer
 from dispatcher.core.record import Record, TopicPartition
 from dispatcher.deadletters.ledger import Ledger
 from dispatcher.deadletters.letter import Letter, redriven
@@ -27,9 +27,8 @@ from dispatcher.errors import (
     StreamNotFound,
 )
 from dispatcher.reading import Reader
-from dispatcher.worker.topics import HEADER_ROOM
 
-__all__ = ["Clearing", "MapFull", "make_retry_topics"]
+__all__ = ["Clearing", "MapFull"]
 
 #: Letters that are sent between two commits: as many may be sent again after a kill -9.
 WINDOW: Final = 100
@@ -234,29 +233,6 @@ class Clearing(Reader):
             reason = str(error)
         self.refused[letter.place] = f"its value was cut, and is not to be had from {letter.event}: {reason}"
         return None
-
-
-async def make_retry_topics(broker: Broker, shelf: Shelf, survey: Survey) -> list[str]:
-    """Make the retry topics that the letters go to and that are not there; returns those.
-
-    Raises:
-        BrokerRefused: this user may not.
-    """
-    made = []
-    for source in survey.sources:
-        topic = shelf.retry_topic(source)
-        if await broker.describe(topic) is not None:
-            continue
-        origin = await broker.describe(source)
-        rests = [info for name in shelf.topics if (info := await broker.describe(name)) is not None]
-        # It has to take what the dead-letter topic took, and whole what that took cut.
-        sizes = [int(size) for info in rests if (size := info.config.get("max.message.bytes")) is not None]
-        sizes += [int(origin.config.get("max.message.bytes", 0)) + HEADER_ROOM] if origin is not None and sizes else []
-        config = {"max.message.bytes": str(max(sizes))} if sizes else {}
-        partitions = max(info.partitions for info in rests) if origin is None else origin.partitions
-        if await broker.create_stream(StreamInfo(name=topic, partitions=partitions, config=config)):
-            made.append(topic)
-    return made
 
 
 def _append(ranges: list[tuple[int, int]], offset: int) -> None:
