@@ -75,7 +75,8 @@ def show(
         print_json([_as_json(row) for row in rows])
         return
     print_table(
-        ("SETTING", "VALUE", "FROM"), [(row.key, printable(_text(row.value)), printable(str(row.origin))) for row in rows]
+        ("SETTING", "VALUE", "FROM"),
+        [(row.key, printable(_text(row.value)), printable(str(row.origin))) for row in rows],
     )
     profile = f", profile {settings.profile}" if settings.profile else ""
     talk(f"read {settings.file}{profile}" if settings.file else "there is no dispatch.toml; these are the defaults")

@@ -215,7 +215,10 @@ class _Sections(BaseSettings):
         env_ignore_empty=True,
     )
 
-    kafka: KafkaOptions = Field(default_factory=KafkaOptions, description="How a Kafka cluster is reached, but for where it is: that is `broker`.")
+    kafka: KafkaOptions = Field(
+        default_factory=KafkaOptions,
+        description="How a Kafka cluster is reached, but for where it is: that is `broker`.",
+    )
     functions: dict[str, FunctionOptions] = Field(
         default={},
         description="By the functions' names: their policies and targets, in place of what their code declares.",

@@ -129,8 +129,7 @@ def _blamed(
     """Which of the options are wrong by themselves; all of them together, when none is."""
     problems = []
     for field in sorted(options.model_fields_set - {"function", "target"}):
-        alone = options.model_copy(update={})
-        alone.__pydantic_fields_set__.intersection_update({field})
+        alone = type(options).model_construct(**{field: getattr(options, field)})
         try:
             overridden(binding, alone)
         except ValueError as error:

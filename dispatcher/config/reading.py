@@ -45,9 +45,10 @@ def _validated(merged: Mapping[str, Any], places: Mapping[Keys, Place]) -> tuple
         for each in error.errors(include_url=False, include_input=False):
             keys = _keys(each["loc"], merged)
             place = _place(keys, places)
-            # A union has a complaint for each of its types: the first is that of the type that is meant.
+            # A union has a complaint for each of its types: the first, or the one inside, is of the type that is meant.
             problems.setdefault(keys, Problem(place.origin.place, place.key, _message(each, keys)))
-        return None, [*problems.values()]
+        deeper = {keys[:length] for keys in problems for length in range(len(keys))}
+        return None, [problem for keys, problem in problems.items() if keys not in deeper]
 
 
 def _keys(location: tuple[int | str, ...], merged: Mapping[str, Any]) -> Keys:
