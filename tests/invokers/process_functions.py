@@ -166,6 +166,10 @@ def misbehaves(event: Event[Order], context: Context) -> Any:
             small = []
             while True:
                 small.append(object())
+        case "chain":
+            chain: tuple[Any, ...] = ()
+            while True:
+                chain = (chain,)
         case "leak":
             leaked.append(bytearray(40 << 20))
         case "burn":

@@ -72,9 +72,9 @@ async def test_an_async_function_that_blocks_or_sleeps_is_killed(stage: Stage) -
 
 
 @limits_memory
-@pytest.mark.parametrize("do", ["eat", "nibble"])
+@pytest.mark.parametrize("do", ["eat", "nibble", "chain"])
 async def test_an_eater_of_memory_fails_alone(stage: Stage, do: str) -> None:
-    """A function that allocates without end, in large pieces or in small ones, meets MemoryError at its limit; its
+    """A function that allocates without end, in large pieces or to the last byte, meets MemoryError at its limit; its
     process is replaced, and the other events go on."""
     came, error_type, _ = await one_among_others(stage, do, ProcessLimits(processes=1, memory=200 * MEBIBYTE))
     assert error_type == "MemoryError"

@@ -7,8 +7,8 @@ import sys
 
 if __name__ == "__main__":
     descriptor, *entries = sys.argv[1:]
-    # Behind what this interpreter has already: in front, site-packages would hide modules of the standard library.
-    sys.path += [entry for entry in entries if entry not in sys.path]
+    # In the same order, so that a name means the same module in both.
+    sys.path[:] = entries
     sys.argv = sys.argv[:1]
 
     from dispatcher.invokers.process.child import main
