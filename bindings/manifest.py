@@ -124,7 +124,8 @@ class FunctionEntry(_Part):
     emits: str | None = Field(description="The stream to which its results are produced.")
     dead_letter: DeadLetterPolicy
     retry_topics: dict[str, str] = Field(
-        description="From each stream to the topic where an unordered function's events wait; empty for ordered ones."
+        description="From each stream to the topic where events come back to this function alone: redriven dead letters,"
+        " and an unordered function's long waits. It exists once there is one."
     )
     start: str = Field(description='Where a group without commits begins: "earliest", "latest", "-2h" or a time.')
     event: EventType
@@ -136,7 +137,6 @@ class FunctionEntry(_Part):
             "retry_on": tuple(map(_name_of, binding.retry.retry_on)),
             "give_up_on": tuple(map(_name_of, binding.retry.give_up_on)),
         }
-        unordered = binding.order == "none"
         return cls(
             name=binding.name,
             reference=f"{binding.function.__module__}:{binding.function.__qualname__}",
@@ -156,7 +156,7 @@ class FunctionEntry(_Part):
                 stream=binding.dead_letter.stream,
                 topics={stream: binding.dead_letter_topic(stream) for stream in binding.streams},
             ),
-            retry_topics={stream: binding.retry_topic(stream) for stream in binding.streams} if unordered else {},
+            retry_topics={stream: binding.retry_topic(stream) for stream in binding.streams},
             start=_start_as_text(binding.start),
             event=_event_of(binding.signature),
         )

@@ -13,7 +13,7 @@ import rich_click as click
 from dispatcher.cli.formats import Format, output_option
 from dispatcher.cli.options import app_argument, broker_option, open_broker, run_async
 from dispatcher.cli.output import colours, command, fail, print_json, print_lines, stderr_console
-from dispatcher.cli.shelves import function_named
+from dispatcher.cli.shelves import find_function
 from dispatcher.telemetry.text import duration, printable
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def invoke(
     from dispatcher.telemetry.logs import configure
 
     configure(stderr_console(), level="info", style="text")
-    binding = function_named(function, app)
+    found = find_function(function, app)
+    binding = found.binding
     given: Given = "auto" if values is None else "values" if values else "records"
     if place is not None:
         records = run_async(_fetched(place, count, broker))
@@ -80,7 +81,9 @@ def invoke(
             raise SystemExit(1) from None
         if not records:
             raise click.UsageError("there is no event in what was given")
-    trial = Trial(binding, attempt=attempt)
+    from dispatcher.invokers.making import make_invoker
+
+    trial = Trial(binding, attempt=attempt, invoker=make_invoker(binding, found.target))
     invoked = run_async(trial.run(records))
     _print(binding, invoked, attempt, output)
     code = int(any(fate.outcome in ("retry", "given_up") for each in invoked for fate in each.fates))

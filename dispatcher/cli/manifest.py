@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from dispatcher.cli.options import app_argument, app_name, app_option, discovered, only_option
+from dispatcher.cli.options import app_argument, app_name, app_option, functions, only_option
 from dispatcher.cli.output import print_json
 
 __all__ = ["manifest"]
@@ -34,7 +34,9 @@ def manifest(app: tuple[str, ...], name: str | None, only: tuple[str, ...], sche
     if schema:
         print_json(json_schema())
         return
-    found = Manifest.of(discovered(app, only), app=app_name(app, name))
+    every = functions(app, only)
+    targets = {each.binding.name: each.target_name for each in every}
+    found = Manifest.of([each.binding for each in every], app=app_name(app, name), targets=targets)
     if file is None:
         click.echo(found.to_json())
         return

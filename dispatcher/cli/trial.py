@@ -25,7 +25,7 @@ from dispatcher.core.offsets import OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Outgoing, Record, TopicPartition
 from dispatcher.core.retries import Verdict, judge
-from dispatcher.invokers.base import Reply
+from dispatcher.invokers.base import Invoker, Reply
 from dispatcher.invokers.failures import failure_of, timed_out
 from dispatcher.invokers.local import LocalInvoker
 from dispatcher.worker.records import Original, result
@@ -90,9 +90,10 @@ class Trial:
     Args:
         binding: whose.
         attempt: which delivery it is said to be, from 1.
+        invoker: of its target; in this process when there is none. Only there are its traceback and what it returns known.
     """
 
-    def __init__(self, binding: Binding, *, attempt: int = 1) -> None:
+    def __init__(self, binding: Binding, *, attempt: int = 1, invoker: Invoker | None = None) -> None:
         self.abandoned = False
         self._attempt = attempt
         self._errors: list[BaseException] = []
@@ -102,7 +103,7 @@ class Trial:
         self._binding = replace(binding, function=self._watched(binding))
         # Not its age: who takes an old event out of the log wants to see it run.
         self._screen = make_screen(replace(binding, retry=replace(binding.retry, max_age=None)), Clock())
-        self._invoker = LocalInvoker(self._binding, abandoned=self._note_abandoned)
+        self._invoker = invoker or LocalInvoker(self._binding, abandoned=self._note_abandoned)
 
     async def run(self, records: Sequence[Record]) -> list[Invoked]:
         """Invoke it with the events: one after another, or in batches as large as the binding's."""
@@ -134,6 +135,10 @@ class Trial:
         delivery.history = History(attempts=self._attempt - 1)
         return delivery
 
+    @property
+    def _limit(self) -> float | None:
+        return None if getattr(self._invoker, "keeps_time", False) else self._binding.timeout
+
     async def _invoke(self, records: Sequence[Record]) -> Invoked:
         batch = [self._delivery(record) for record in records]
         self._errors.clear()
@@ -143,7 +148,7 @@ class Trial:
         # What the function prints is talk: the command's own output is data.
         with contextlib.redirect_stdout(sys.stderr):
             try:
-                async with asyncio.timeout(self._binding.timeout):
+                async with asyncio.timeout(self._limit):
                     reply = await self._invoker.invoke(batch)
             except TimeoutError:
                 reply = Reply(rest=timed_out(self._binding.timeout))

@@ -90,7 +90,7 @@ def test_the_document_says_where_events_go() -> None:
     plain_, full_, *_ = Manifest.of(DECLARED, app="shop", targets={"plain": "process"}).functions
     assert (plain_.group, plain_.target, full_.target) == ("shop.plain", "process", "local")
     assert plain_.dead_letter.topics == {"orders": "orders.plain.dead", "returns": "returns.plain.dead"}
-    assert plain_.retry_topics == {}
+    assert plain_.retry_topics == {"orders": "orders.plain.retry", "returns": "returns.plain.retry"}
     assert full_.dead_letter.topics == {"orders": "graveyard"}
     assert full_.retry_topics == {"orders": "orders.all-options.retry"}
     assert full_.retry.retry_on == (f"{__name__}.OutOfStock", "builtins.OSError")
