@@ -95,7 +95,7 @@ class MemoryConsumer:
             if partition not in self._positions:
                 raise CommitRefused(f"{partition[0]}/{partition[1]} has gone to another member")
             check_metadata(partition, metadata)
-        self._group.commit(self._seat, self._generation, offsets)
+        self._group.commit(self._seat, offsets)
 
     async def close(self) -> None:
         self._leave()

@@ -37,7 +37,7 @@ class Group:
 
     Invariants:
         * a partition belongs to one member of a generation at most;
-        * a commit is taken from a member of the current generation alone, while it prepares the next included.
+        * nothing is dealt out before all members have given up what they had, so that no two can commit for the same.
 
     Args:
         name: the group's.
@@ -109,18 +109,14 @@ class Group:
         """Whether a member consumes the stream."""
         return any(stream in seat.streams for seat in self._seats.values())
 
-    def commit(self, seat: int, generation: int, offsets: Mapping[TopicPartition, Committed]) -> None:
-        """Keep the commits of a member.
+    def commit(self, seat: int, offsets: Mapping[TopicPartition, Committed]) -> None:
+        """Keep the commits of a member for partitions that it has not given up.
 
         Raises:
-            CommitRefused: it is out, or the group is in another generation.
+            CommitRefused: it is out.
         """
         if seat not in self._seats:
             raise CommitRefused(f"this consumer is no longer a member of {self.name}")
-        if generation != self.generation:
-            raise CommitRefused(
-                f"{self.name} is in generation {self.generation}, and this commit is of generation {generation}"
-            )
         self.commits.update({id_: Committed(*commit) for id_, commit in offsets.items()})
 
     def set_offsets(self, offsets: Mapping[TopicPartition, Committed]) -> None:

@@ -135,9 +135,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return []
         if timeout is None:
             return self._wait(poll, "all tasks wait for each other, and no timer is set")
-        # One step further, so that no rounding leaves the timer in the future. asyncio runs timers that are due within the
-        # clock's resolution: one that were run early would be set again, and find that no time has passed, for ever.
-        self._now = math.nextafter(self._now + timeout, math.inf)
+        self._now += timeout
+        # asyncio runs the timers that are due within the clock's resolution. One that ran early would be set again by those
+        # who find that its time has not come, and no time would pass between, for ever.
         self._clock_resolution = math.ulp(self._now)
         self._moved = time.monotonic()
         return []
