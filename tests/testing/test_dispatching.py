@@ -457,3 +457,18 @@ def test_two_runs_of_the_same_test_see_the_same_calls() -> None:
     assert first == second
     assert len({call[2] for call in first}) == 2
     assert all(before[3] <= after[3] for before, after in itertools.pairwise(first))
+
+
+def test_a_result_that_its_stream_does_not_take_leaves_its_event_undone() -> None:
+    """An event whose call went well, and whose result could not be written, is a dead letter and is not among the done."""
+
+    @on_stream("orders", emits="results")
+    async def blow_up(order: Order) -> str:
+        return "x" * 1_200_000 if order.household == 1 else "small"
+
+    with dispatching(blow_up) as test:
+        large, small = [test.send("orders", Order(household=number)) for number in (1, 2)]
+        test.run()
+        assert [(letter.event, letter.reason) for letter in test.dead_letters] == [(large, "oversize")]
+        assert all(call.succeeded() for call in test.calls)
+        assert test.done == [small]
