@@ -21,6 +21,7 @@ from bindings import Retry, on_stream
 from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.process import ProcessInvoker, ProcessLimits
 from dispatcher.invokers.process.limits import MEBIBYTE
+from dispatcher.invokers.process.messages import Received, Record
 
 ONE = ProcessLimits(processes=1)
 HERE = Path(__file__).parent
@@ -114,6 +115,23 @@ async def test_a_worker_that_stops_ends_what_still_runs(stage: Stage) -> None:
     assert not any(is_running(pid) for pid in pids)
     assert invoker.pids == ()
     assert (worker.statistics().done, worker.statistics().retried, worker.statistics().dead_lettered) == (1, 0, 0)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads a process' children from /proc")
+@pytest.mark.parametrize("turns", [1, 2, 5, 20, 50])
+async def test_a_start_that_is_cancelled_leaves_no_process(turns: int) -> None:
+    """An invocation that is cancelled while its process starts, at whatever point of it, leaves none behind."""
+    invoker = ProcessInvoker(binding_of(functions.waits), limits=ONE)
+    batch = [Received(Record("events", 0, 0, 0, None, order(1), ()), 0)]
+    invocation = asyncio.create_task(invoker.invoke(batch))
+    for _ in range(turns):
+        await asyncio.sleep(0.0005)
+    invocation.cancel()
+    await asyncio.wait([invocation])
+    await invoker.close()
+    assert invoker.pids == ()
+    children = "".join(file.read_text() for file in Path("/proc/self/task").glob("*/children"))
+    assert children.split() == []
 
 
 @pytest.mark.parametrize("how", ["busy", "idle"])

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class ProcessHandle(asyncio.Protocol):
         settings: what it is told at its start.
         environment: names of variables that it may see beyond the harmless ones.
         logger: takes its log records.
+        starter: the one thread that starts processes. It outlives them.
         ended: called when it has ended.
     """
 
@@ -59,11 +61,13 @@ class ProcessHandle(asyncio.Protocol):
         *,
         environment: Sequence[str],
         logger: logging.Logger,
+        starter: Executor,
         ended: Callable[[ProcessHandle], None],
     ) -> None:
         self._settings = settings
         self._environment = environment
         self._logger = logger
+        self._starter = starter
         self._on_ended = ended
         self._loop = asyncio.get_running_loop()
         self._frames = Frames(settings["max_reply"] + _FRAME_ROOM)
@@ -105,26 +109,41 @@ class ProcessHandle(asyncio.Protocol):
 
     async def _launch(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                # On the event loop's own thread: the process is to end when the thread that started it does.
-                self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - it takes 1 ms; the arguments are ours
-                    [*_COMMAND, str(theirs.fileno()), *import_path(sys.path)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,
-                    env=environment_of(os.environ, self._environment),
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                )
-            except BaseException:
-                ours.close()
+        try:
+            with theirs:
+                await self._spawn_in_thread(theirs.fileno())
+            ours.setblocking(False)
+            self._transport, _ = await self._loop.create_connection(lambda: self, sock=ours)
+        except BaseException:
+            # A process that nobody knows of ends by this too.
+            ours.close()
+            if self._process is None:
                 self._gone.set()
                 self._on_ended(self)
-                raise
-        self._watch()
-        ours.setblocking(False)
-        self._transport, _ = await self._loop.create_connection(lambda: self, sock=ours)
+            raise
         self._transport.write(frame(START, {**self._settings, "parent": os.getpid()}))
+
+    async def _spawn_in_thread(self, descriptor: int) -> None:
+        spawned = self._loop.run_in_executor(self._starter, self._spawn, descriptor)
+        try:
+            await asyncio.shield(spawned)
+        except asyncio.CancelledError:
+            # It takes a few milliseconds, and must not be born unseen.
+            await asyncio.wait([spawned])
+            raise
+        finally:
+            if self._process is not None:
+                self._watch()
+
+    def _spawn(self, descriptor: int) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - the arguments are ours
+            [*_COMMAND, str(descriptor), *import_path(sys.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            env=environment_of(os.environ, self._environment),
+            pass_fds=(descriptor,),
+            start_new_session=True,
+        )
 
     async def call(self, id_: int, batch: Sequence[Delivery]) -> Answer:
         """Hand over an invocation and wait for what it came to.
@@ -245,6 +264,8 @@ class ProcessHandle(asyncio.Protocol):
         for waiting in (self._started, self._answer):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(ProcessEnded(problem))
+                # Read once: who waited may have been cancelled, which is no reason for a warning.
+                waiting.exception()
         self._on_ended(self)
 
     def _describe(self, code: int) -> str:

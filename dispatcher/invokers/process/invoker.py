@@ -7,6 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bindings import Binding, Emit
@@ -68,7 +69,8 @@ class ProcessInvoker:
         self._limits = limits or ProcessLimits()
         self._settings = {
             "reference": reference or _reference(binding),
-            "root": str(Path(root or ".").resolve()),
+            # A process begins in the same working directory, so a relative path means the same there.
+            "root": str(root or "."),
             "name": binding.name,
             "emits": binding.emits,
             "timeout": binding.timeout,
@@ -82,6 +84,8 @@ class ProcessInvoker:
         self._logger = logging.getLogger(f"functions.{binding.name}")
         #: Invocations that can run at once.
         self.concurrency = self._limits.count(binding.concurrency)
+        # One thread, until the end: a process is made to end with the thread that started it.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix=f"start-{binding.name}")
         self._places = asyncio.Semaphore(self.concurrency)
         self._idle: list[ProcessHandle] = []
         self._living: set[ProcessHandle] = set()
@@ -118,6 +122,7 @@ class ProcessInvoker:
                 await asyncio.gather(*(process.end() for process in list(self._living)))
         except TimeoutError:
             log.warning("%s: processes %s do not end", self._binding.name, self.pids)
+        self._starter.shutdown(wait=False)
 
     async def _invoke(self, process: ProcessHandle, batch: Sequence[Delivery]) -> Reply:
         try:
@@ -154,6 +159,7 @@ class ProcessInvoker:
             {**self._settings, "level": self._logger.getEffectiveLevel()},
             environment=self._limits.environment,
             logger=self._logger,
+            starter=self._starter,
             ended=self._ended,
         )
         self._living.add(process)
