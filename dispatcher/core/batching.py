@@ -34,11 +34,15 @@ class ReadyQueue:
     def __len__(self) -> int:
         return len(self.heads)
 
-    def push(self, head: Delivery, now: float) -> None:
-        """``head`` may start, with those behind it."""
+    def push(self, head: Delivery, now: float, *, first: bool = False) -> None:
+        """``head`` may start, with those behind it: at the end, or ``first`` and at once, when it has waited before."""
         head.state = State.READY
         head.since = now
-        self.heads.append(head)
+        if first:
+            head.since -= self._batch.max_wait
+            self.heads.appendleft(head)
+        else:
+            self.heads.append(head)
         self._count += 1 + len(head.followers or ())
         self._bytes += head.size + sum(follower.size for follower in head.followers or ())
         if self._grouped and self._is_full(head):

@@ -302,13 +302,19 @@ class Scheduler:
     def tick(self, now: float) -> None:
         """Make ready what has waited long enough for its next attempt."""
         self._now = now
+        due: list[Delivery] = []
         while self._waiting and self._waiting[0][0] <= now:
             delivery = heapq.heappop(self._waiting)[2]
             history = delivery.remember()
             if delivery.state == State.PARKED and not history.held and history.due <= now:
                 delivery.partition.parked -= 1
                 history.due = 0.0
-                self._make_ready(delivery, now)
+                delivery.state = State.READY  # an entry of it that follows is stale
+                due.append(delivery)
+        # Before all that only came in meanwhile, which would make a wait of 0.1 s one of seconds, and those that
+        # have waited longest before the others.
+        for delivery in reversed(due):
+            self._make_ready(delivery, now, first=True)
 
     def wakes_at(self, now: float) -> float | None:
         """When to call again though nothing else happened; None when only an event or a result can change anything."""
@@ -625,11 +631,15 @@ class Scheduler:
             delivery.partition.parked += 1
             heapq.heappush(self._waiting, (delivery.remember().due, next(self._tickets), delivery))
 
-    def _make_ready(self, head: Delivery, now: float) -> None:
+    def _make_ready(self, head: Delivery, now: float, *, first: bool = False) -> None:
+        """``head`` may start: behind all that is ready, or ``first``, when it has waited its time already."""
         if self._queue is not None:
-            self._queue.push(head, now)
+            self._queue.push(head, now, first=first)
+            return
+        head.state = State.READY
+        if first:
+            self.ready.appendleft(head)
         else:
-            head.state = State.READY
             self.ready.append(head)
 
     def _complete_all(self, deliveries: Iterable[Delivery]) -> int:

@@ -296,7 +296,6 @@ async def test_an_event_from_the_future_is_an_event_like_any_other(bench: Bench)
     assert attempts == [datetime.fromtimestamp(ahead / 1000, UTC)] * 3
 
 
-@pytest.mark.xfail(strict=True, reason="the scheduler puts an event that has waited behind all that is in memory")
 async def test_an_event_whose_wait_is_over_does_not_stand_behind_thousands(bench: Bench) -> None:
     """The next attempt comes when its wait is over, not when all that was fetched meanwhile is done: until then it holds
     the commit."""
