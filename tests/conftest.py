@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
+from blockbuster import blockbuster_ctx
 from kafka_server import KafkaCluster, KafkaUnavailable
 
 _EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
@@ -16,6 +17,16 @@ _EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
 def anyio_backend() -> str:
     """Async tests run on asyncio: the client library for Kafka does."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A call from the dispatcher that blocks the event loop fails the test, unless its mark says that it is meant to."""
+    if request.node.get_closest_marker("blocks_the_loop"):
+        yield
+        return
+    with blockbuster_ctx("dispatcher"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ async def test_sync_functions_run_off_the_loop_and_bounded(bench: Bench) -> None
     assert threading.get_ident() not in threads
 
 
+@pytest.mark.blocks_the_loop
 async def test_an_async_function_that_blocks_is_named_and_consumption_goes_on(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
