@@ -85,7 +85,8 @@ async def offsets_at(
 
 def _explain(text: str, reason: str, language: str) -> str:
     if "time zone" in reason:
-        return f"{text!r} has no time zone: add one, such as {text}Z or {text}+02:00"
+        full = text if ":" in text else f"{text}T00:00"
+        return f"{text!r} has no time zone: add one, such as {full}Z or {full}+02:00"
     if "span back" in reason and text.startswith("-") and text[-1:].isalpha():
         return f"{text!r} is not a span back of more than 0 and 100 years at most, such as -90s, -15m, -2h or -7d"
     return f"{text!r} is not a time: {language}"

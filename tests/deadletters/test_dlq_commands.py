@@ -45,6 +45,7 @@ def shop(dispatch: Any, count: int = 40, *, partitions: int = 2) -> None:
 
 
 def handled(dispatch: Any) -> list[tuple[str, int, int]]:
+    """What ``handle`` was through with: coordinates, number, timestamp."""
     path = dispatch.folder / "handled"
     return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -207,7 +208,7 @@ def test_a_part_is_redriven_and_the_rest_stays(dispatch: Any) -> None:
 def test_letters_are_reached_by_their_topic_without_the_code(dispatch: Any) -> None:
     """Where the function's code is not at hand, --stream and the app's name are enough."""
     shop(dispatch)
-    os.unlink(dispatch.folder / "app.py")
+    (dispatch.folder / "app.py").unlink()
     lost = dispatch("dlq", "list", "handle")
     assert lost.code != 0
     topic = ("--stream", "orders.handle.dead", "--app", "shop")
@@ -243,21 +244,21 @@ def test_a_person_is_asked_and_may_say_no(dispatch: Any) -> None:
             stderr=theirs,
         )
         os.close(theirs)
-        drawn, deadline = "", time.monotonic() + 30
+        drawn, is_asked, deadline = "", False, time.monotonic() + 30
         with contextlib.suppress(OSError):  # EIO: it has ended
             while time.monotonic() < deadline:
                 drawn += os.read(ours, 65_536).decode()
-                if "[y/N]" in drawn and answer:
+                if "[y/N]" in drawn and not is_asked:
                     assert drawn.index("8 to be redriven") < drawn.index("[y/N]")
                     os.write(ours, f"{answer}\n".encode())
-                    answer = ""
+                    is_asked = True
         assert process.wait(20) == code, drawn
         os.close(ours)
         assert len(dispatch("dlq", "list", "handle", "app.py", "--json").json) == left
 
 
 async def test_a_killed_redrive_goes_on_and_loses_nothing(dispatch: Any) -> None:
-    """kill -9 in the midst: the next redrive sends the rest, all arrive, and no more twice than what was in flight."""
+    """Kill -9 in the midst: the next redrive sends the rest, all arrive, and no more twice than what was in flight."""
     dispatch.write("app.py", APP)
     lines = "".join(json.dumps({"id": 5 * number, "who": f"h{number % 30}"}) + "\n" for number in range(1_500))
     dispatch("send", "orders", "-", "--key", "who", "--partitions", "3", stdin=lines)
