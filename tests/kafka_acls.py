@@ -10,7 +10,8 @@ from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 
 READ, WRITE, DESCRIBE = 3, 4, 8
 
-_TOPIC, _LITERAL, _ALLOW = 2, 3, 3
+TOPIC, GROUP = 2, 3
+_LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
 
 
 class CreateAclsResponse(Response):
@@ -98,19 +99,20 @@ class DeleteAcls(Request[DeleteAclsStruct]):
         return request_struct_class([self.rule])
 
 
-def _rule(user: str, topic: str, operation: int) -> tuple[object, ...]:
-    return (_TOPIC, topic, _LITERAL, f"User:{user}", "*", operation, _ALLOW)
+def _rule(user: str, name: str, operation: int, kind: int) -> tuple[object, ...]:
+    pattern = _PREFIXED if kind == GROUP else _LITERAL
+    return (kind, name, pattern, f"User:{user}", "*", operation, _ALLOW)
 
 
-async def allow(bootstrap: str, user: str, topic: str, operation: int) -> None:
-    """Let a user do something with a topic."""
-    results = await _send(bootstrap, CreateAcls(_rule(user, topic, operation)))
+async def allow(bootstrap: str, user: str, name: str, operation: int, *, kind: int = TOPIC) -> None:
+    """Let a user do something with a topic, or with the groups whose names begin so."""
+    results = await _send(bootstrap, CreateAcls(_rule(user, name, operation, kind)))
     assert [code for code, _ in results] == [0]
 
 
-async def forbid(bootstrap: str, user: str, topic: str, operation: int) -> None:
+async def forbid(bootstrap: str, user: str, name: str, operation: int, *, kind: int = TOPIC) -> None:
     """Take that right away again."""
-    results = await _send(bootstrap, DeleteAcls(_rule(user, topic, operation)))
+    results = await _send(bootstrap, DeleteAcls(_rule(user, name, operation, kind)))
     assert [(code, len(matching)) for code, _, matching in results] == [(0, 1)]
 
 

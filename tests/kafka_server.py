@@ -1,7 +1,9 @@
 """A real Apache Kafka for tests: the development one, with the listeners and the users that only tests need.
 
-KRaft, combined mode, on free ports of 127.0.0.1. Each node has three listeners for clients: ``plain``, ``sasl``
-(SASL_PLAINTEXT with PLAIN and SCRAM-SHA-512) and ``tls`` (a certificate for ``localhost`` alone).
+KRaft, combined mode, on free ports of 127.0.0.1. Each node has five listeners for clients: ``plain``, ``sasl``
+(SASL_PLAINTEXT with PLAIN and SCRAM-SHA-512), ``tls`` (a certificate for ``localhost`` alone), ``mtls`` (it asks for the
+client's certificate too; the user is the certificate's name) and ``sasl_tls`` (SASL_SSL with every mechanism; OAUTHBEARER
+takes unsecured JWTs, whose ``sub`` is the user).
 """
 
 from __future__ import annotations
@@ -14,10 +16,23 @@ from cryptography.hazmat.primitives import serialization
 
 from dispatcher.devkafka import KafkaServer, KafkaUnavailable, find_classpath, find_java, free_ports
 
-__all__ = ["SUPER_USER", "USER_WITHOUT_RIGHTS", "KafkaCluster", "KafkaUnavailable", "Node", "free_ports"]
+__all__ = ["SUPER_USER", "USER_WITHOUT_RIGHTS", "WORKER", "KafkaCluster", "KafkaUnavailable", "Node", "free_ports"]
 
 SUPER_USER = ("app", "app-secret")
 USER_WITHOUT_RIGHTS = ("guest", "guest-secret")
+#: Has the rights that a test gives it.
+WORKER = ("worker", "worker-secret")
+_USERS = (SUPER_USER, USER_WITHOUT_RIGHTS, WORKER)
+_LISTENERS = {
+    "plain": "PLAINTEXT",
+    "controller": "PLAINTEXT",
+    "sasl": "SASL_PLAINTEXT",
+    "tls": "SSL",
+    "mtls": "SSL",
+    "sasl_tls": "SASL_SSL",
+}
+#: Those with a certificate, which is for localhost.
+_WITH_TLS = ("tls", "mtls", "sasl_tls")
 
 
 class Node(KafkaServer):
@@ -45,20 +60,20 @@ class KafkaCluster:
         self._count = nodes
 
     def bootstrap(self, listener: str = "plain") -> str:
-        """The servers' addresses, for ``plain``, ``sasl`` or ``tls``."""
-        host = "localhost" if listener == "tls" else "127.0.0.1"
+        """The servers' addresses, for one of the listeners."""
+        host = "localhost" if listener in _WITH_TLS else "127.0.0.1"
         return ",".join(f"{host}:{node.ports[listener]}" for node in self.nodes)
 
     def __enter__(self) -> Self:
         java, classpath = find_java(), find_classpath()
-        ports = iter(free_ports(4 * self._count))
+        ports = iter(free_ports(len(_LISTENERS) * self._count))
         self.nodes = [
             Node(
                 number,
                 self.directory / f"node{number}",
                 java,
                 classpath,
-                {name: next(ports) for name in ("plain", "controller", "sasl", "tls")},
+                {name: next(ports) for name in _LISTENERS},
             )
             for number in range(1, self._count + 1)
         ]
@@ -95,35 +110,53 @@ class KafkaCluster:
     def _prepare(self, node: Node) -> None:
         node.directory.mkdir(parents=True)
         node.configure({**self._settings(node), **self.overrides})
-        users = (SUPER_USER, USER_WITHOUT_RIGHTS)
-        scram = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in users]
+        scram = [
+            f"SCRAM-SHA-{size}=[name={name},password={password}]" for size in (256, 512) for name, password in _USERS
+        ]
         node.format(argument for user in scram for argument in ("--add-scram", user))
 
     def _settings(self, node: Node) -> dict[str, str]:
-        names = {"plain": "PLAIN", "controller": "CONTROLLER", "sasl": "SASL", "tls": "TLS"}
         replicas = str(min(3, len(self.nodes)))
-        plain_users = " ".join(f'user_{name}="{password}"' for name, password in (SUPER_USER, USER_WITHOUT_RIGHTS))
+        plain_users = " ".join(f'user_{name}="{password}"' for name, password in _USERS)
         modules = "org.apache.kafka.common.security"
+        keystore = str(self._keystore(node))
         return {
             "process.roles": "broker,controller",
             "node.id": str(node.id),
             "controller.quorum.voters": ",".join(
                 f"{each.id}@127.0.0.1:{each.ports['controller']}" for each in self.nodes
             ),
-            "listeners": ",".join(f"{names[name]}://127.0.0.1:{port}" for name, port in node.ports.items()),
+            "listeners": ",".join(f"{name.upper()}://127.0.0.1:{port}" for name, port in node.ports.items()),
             "advertised.listeners": ",".join(
-                f"{names[name]}://{'localhost' if name == 'tls' else '127.0.0.1'}:{port}"
+                f"{name.upper()}://{'localhost' if name in _WITH_TLS else '127.0.0.1'}:{port}"
                 for name, port in node.ports.items()
                 if name != "controller"
             ),
-            "listener.security.protocol.map": "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL",
+            "listener.security.protocol.map": ",".join(
+                f"{name.upper()}:{protocol}" for name, protocol in _LISTENERS.items()
+            ),
             "inter.broker.listener.name": "PLAIN",
             "controller.listener.names": "CONTROLLER",
             "listener.name.sasl.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
-            "listener.name.sasl.plain.sasl.jaas.config": f"{modules}.plain.PlainLoginModule required {plain_users};",
-            "listener.name.sasl.scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule required;",
-            "listener.name.tls.ssl.keystore.type": "PEM",
-            "listener.name.tls.ssl.keystore.location": str(self._keystore(node)),
+            "listener.name.sasl_tls.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
+            "listener.name.sasl_tls.oauthbearer.sasl.jaas.config": (
+                f"{modules}.oauthbearer.OAuthBearerLoginModule required;"
+            ),
+            **{
+                f"listener.name.{listener}.{mechanism}.sasl.jaas.config": f"{modules}.{module};"
+                for listener in ("sasl", "sasl_tls")
+                for mechanism, module in (
+                    ("plain", f"plain.PlainLoginModule required {plain_users}"),
+                    ("scram-sha-256", "scram.ScramLoginModule required"),
+                    ("scram-sha-512", "scram.ScramLoginModule required"),
+                )
+            },
+            **{f"listener.name.{name}.ssl.keystore.type": "PEM" for name in _WITH_TLS},
+            **{f"listener.name.{name}.ssl.keystore.location": keystore for name in _WITH_TLS},
+            "listener.name.mtls.ssl.client.auth": "required",
+            "listener.name.mtls.ssl.truststore.type": "PEM",
+            "listener.name.mtls.ssl.truststore.location": str(self.ca_file),
+            "ssl.principal.mapping.rules": "RULE:^.*CN=([^,]+).*$/$1/",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": f"User:ANONYMOUS;User:{SUPER_USER[0]}",
             "num.partitions": "1",
@@ -139,6 +172,14 @@ class KafkaCluster:
             "log.retention.check.interval.ms": "1000",
             "log.segment.delete.delay.ms": "1000",
         }
+
+    def client_certificate(self, user: str, folder: Path) -> tuple[Path, Path]:
+        """A certificate and its key for a user, from the authority that ``mtls`` trusts."""
+        issued = self.authority.issue_cert(f"{user}.example", common_name=user)
+        certificate, key = folder / f"{user}.pem", folder / f"{user}.key"
+        issued.cert_chain_pems[0].write_to_path(certificate)
+        issued.private_key_pem.write_to_path(key)
+        return certificate, key
 
     def _keystore(self, node: Node) -> Path:
         self.authority.cert_pem.write_to_path(self.ca_file)

@@ -10,7 +10,7 @@ import aiokafka.errors as driver
 from aiokafka.conn import create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 
-from dispatcher.brokers.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings
+from dispatcher.brokers.kafka.settings import ENVIRONMENT_PREFIX, TOKEN_MECHANISMS, KafkaSettings
 from dispatcher.errors import AuthenticationFailed, BrokerError, BrokerUnavailable, UntrustedBroker
 
 __all__ = ["find_reachable"]
@@ -26,6 +26,7 @@ async def find_reachable(settings: KafkaSettings) -> list[str]:
 
     Raises:
         AuthenticationFailed, UntrustedBroker, BrokerUnavailable: none did; each server's reason is in the message.
+        ConfigurationError: what is to be shown to them can't be had.
     """
     probes = {asyncio.create_task(_probe(settings, server)): server for server in settings.servers}
     try:
@@ -41,8 +42,11 @@ async def find_reachable(settings: KafkaSettings) -> list[str]:
         await asyncio.gather(*probes, return_exceptions=True)
     reachable = [server for task, server in probes.items() if not task.cancelled() and task.exception() is None]
     if not reachable:
-        failures = [failure for task in probes if isinstance(failure := task.exception(), BrokerError)]
-        raise _summary(failures)
+        failures = [failure for task in probes if (failure := task.exception()) is not None]
+        for failure in failures:
+            if not isinstance(failure, BrokerError):
+                raise failure  # no server's doing: a token's file that is not there, or a bug
+        raise _summary([failure for failure in failures if isinstance(failure, BrokerError)])
     return reachable
 
 
@@ -53,7 +57,11 @@ async def _probe(settings: KafkaSettings, server: str) -> None:
             connection = await create_conn(host.strip("[]"), int(port), **settings.connection_options())
             try:
                 # A listener that wants SASL answers nothing past the first request.
-                await connection.send(MetadataRequest([]))
+                answer = await connection.send(MetadataRequest([]))
+                # A refused token comes as a challenge (RFC 7628, 3.2.3), which aiokafka takes for a welcome; what it then
+                # reads as metadata is the end of that conversation.
+                if not answer.brokers and settings.sasl_mechanism in TOKEN_MECHANISMS and settings.uses_sasl:
+                    raise driver.SaslAuthenticationFailed("the token was refused")
             finally:
                 connection.close()
     except (driver.KafkaError, OSError) as error:
@@ -69,6 +77,11 @@ def _explain(settings: KafkaSettings, server: str, error: Exception) -> BrokerEr
             return AuthenticationFailed(
                 f"{server}: the broker did not accept this client's certificate ({error.reason}): "
                 f"check {ENVIRONMENT_PREFIX}CERT_FILE and {ENVIRONMENT_PREFIX}KEY_FILE"
+            )
+        case driver.SaslAuthenticationFailed() if settings.sasl_mechanism in TOKEN_MECHANISMS:
+            return AuthenticationFailed(
+                f"{server}: the broker refuses the token ({settings.sasl_mechanism}): check that it has not expired, "
+                f"and {ENVIRONMENT_PREFIX}{'TOKEN' if settings.token else 'AWS_REGION'}"
             )
         case driver.SaslAuthenticationFailed():
             return AuthenticationFailed(
@@ -93,6 +106,12 @@ def _explain(settings: KafkaSettings, server: str, error: Exception) -> BrokerEr
             return BrokerUnavailable(
                 f"{server}: no TLS there, but the security protocol is {protocol}: "
                 f"check the port and {ENVIRONMENT_PREFIX}SECURITY_PROTOCOL"
+            )
+        case driver.KafkaConnectionError() | ConnectionError() if protocol == "SSL":
+            # In TLS 1.3 a client learns only after the handshake that its certificate was wanted.
+            return BrokerUnavailable(
+                f"{server}: it hung up after the TLS handshake, as a broker does that wants SASL, or another certificate of "
+                f"this client's: check {ENVIRONMENT_PREFIX}CERT_FILE and {ENVIRONMENT_PREFIX}SECURITY_PROTOCOL"
             )
         case driver.KafkaConnectionError() | ConnectionError():
             return BrokerUnavailable(

@@ -13,10 +13,12 @@ from dispatcher.config.kafka import KafkaOptions, SaslMechanism, SecurityProtoco
 from dispatcher.config.secrets import SecretReference, reveal
 from dispatcher.errors import ConfigurationError
 
-__all__ = ["ENVIRONMENT_PREFIX", "KafkaSettings"]
+__all__ = ["ENVIRONMENT_PREFIX", "TOKEN_MECHANISMS", "KafkaSettings"]
 
 ENVIRONMENT_PREFIX = "DISPATCH_KAFKA__"
 
+#: Those that show a token, over SASL/OAUTHBEARER.
+TOKEN_MECHANISMS = frozenset({"OAUTHBEARER", "AWS_MSK_IAM"})
 _DEFAULT_PORT = 9092
 
 
@@ -37,7 +39,8 @@ def _with_port(server: str) -> str:
 
 
 def _revealed(value: Any) -> Any:
-    return reveal(value) if isinstance(value, SecretReference) else value
+    reference = SecretReference.model_validate(value) if isinstance(value, dict) else value
+    return reveal(reference) if isinstance(reference, SecretReference) else value
 
 
 class KafkaSettings(KafkaOptions):
@@ -181,7 +184,7 @@ class KafkaSettings(KafkaOptions):
             "sasl_plain_username": self.username,
             "sasl_plain_password": self.password.get_secret_value() if self.password else None,
         }
-        if self.uses_sasl and self.sasl_mechanism in {"OAUTHBEARER", "AWS_MSK_IAM"}:
+        if self.uses_sasl and self.sasl_mechanism in TOKEN_MECHANISMS:
             from dispatcher.brokers.kafka.tokens import provider_of
 
             # MSK's is OAUTHBEARER on the wire, with a token that is signed for it.

@@ -28,7 +28,7 @@ class _Tokens(AbstractTokenProvider):
     async def token(self) -> str:
         """The token of this moment."""
         try:
-            # In a thread: a signer asks AWS for its credentials, and a function of the user's may ask whomever.
+            # In a thread: files are read, modules imported, and AWS or whomever is asked.
             made = await asyncio.to_thread(self._source)
             token = await made if inspect.isawaitable(made) else made
         except DispatchError:
@@ -42,36 +42,31 @@ class _Tokens(AbstractTokenProvider):
 
 
 def provider_of(settings: KafkaSettings) -> AbstractTokenProvider:
-    """What aiokafka asks for tokens.
-
-    Raises:
-        ConfigurationError: the function is not there, or AWS's signer is not installed.
-    """
+    """What aiokafka asks for tokens; it raises ConfigurationError when there is no such function, or no signer."""
     if settings.sasl_mechanism == "AWS_MSK_IAM":
-        return _Tokens(_signer(settings), "AWS: check its credentials and aws_region")
+        return _Tokens(lambda: _signed(settings), "AWS: check its credentials and aws_region")
     token = settings.token
-    if isinstance(token, TokenReference) and token.call is not None:
-        return _Tokens(_function(token.call), token.call)
     if isinstance(token, TokenReference):
         reference = token
-        return _Tokens(lambda: reference.read().get_secret_value(), str(token))
+        return _Tokens(lambda: _found(reference), str(reference))
     secret = token or SecretStr("")
     return _Tokens(secret.get_secret_value, "the environment")
 
 
-def _function(name: str) -> Callable[[], Any]:
-    module, _, attribute = name.partition(":")
+def _found(reference: TokenReference) -> Any:
+    if reference.call is None:
+        return reference.read().get_secret_value()
+    module, _, attribute = reference.call.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        function = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
         raise ConfigurationError(f"kafka.token: can't import {module}: {error}") from None
-    if not callable(found):
+    if not callable(function):
         raise ConfigurationError(f"kafka.token: {module} has no function {attribute}")
-    function: Callable[[], Any] = found
-    return function
+    return function()
 
 
-def _signer(settings: KafkaSettings) -> Callable[[], str]:
+def _signed(settings: KafkaSettings) -> str:
     try:
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider as signer  # noqa: N813 - it is a module
     except ImportError:
@@ -80,10 +75,12 @@ def _signer(settings: KafkaSettings) -> Callable[[], str]:
         ) from None
     region = settings.aws_region or _region(settings.aws_profile)
     if settings.aws_profile:
-        return lambda: str(signer.generate_auth_token_from_profile(region, settings.aws_profile)[0])
-    if settings.aws_role_arn:
-        return lambda: str(signer.generate_auth_token_from_role_arn(region, settings.aws_role_arn)[0])
-    return lambda: str(signer.generate_auth_token(region)[0])
+        token, _ = signer.generate_auth_token_from_profile(region, settings.aws_profile)
+    elif settings.aws_role_arn:
+        token, _ = signer.generate_auth_token_from_role_arn(region, settings.aws_role_arn)
+    else:
+        token, _ = signer.generate_auth_token(region)
+    return str(token)
 
 
 def _region(profile: str | None) -> str:
