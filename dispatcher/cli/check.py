@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from dispatcher.cli.formats import Format, output_option, print_objects
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -14,13 +15,12 @@ from dispatcher.cli.options import (
     configuration,
     embedded_path,
     is_whole,
-    json_option,
     only_option,
     open_broker,
     run_async,
     selected,
 )
-from dispatcher.cli.output import colours, print_json, talk
+from dispatcher.cli.output import colours, talk
 from dispatcher.telemetry.text import printable
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ _COLOURS = {"error": "red", "warning": "yellow"}
 @app_option
 @only_option
 @click.option("--offline", is_flag=True, help="Ask no broker: for CI.")
-@json_option
+@output_option
 def check(
-    app: tuple[str, ...], broker: str, name: str | None, only: tuple[str, ...], offline: bool, as_json: bool
+    app: tuple[str, ...], broker: str, name: str | None, only: tuple[str, ...], offline: bool, output: Format
 ) -> None:
     """Check imports, signatures, filters, policies, the broker and its streams; say how to mend each finding.
 
@@ -55,8 +55,8 @@ def check(
     if not offline and bindings:
         findings += _of_broker(bindings, broker)
     findings.sort(key=lambda finding: finding.severity != "error")
-    if as_json:
-        print_json([finding._asdict() for finding in findings])
+    if output != "text":
+        print_objects(output, [finding._asdict() for finding in findings])
     else:
         for finding in findings:
             _print(finding)

@@ -10,7 +10,7 @@ import rich_click as click
 
 from dispatcher.cli.output import print_json, print_table
 
-__all__ = ["Format", "output_option", "print_found"]
+__all__ = ["Format", "output_option", "print_found", "print_objects"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,8 +47,14 @@ def print_found(
     """Print a list: a table of ``row`` of each, an array, or an object a line."""
     if output == "text":
         print_table(header, [row(each) for each in found], right=right)
-    elif output == "json":
-        print_json(list(found))
     else:
-        for each in found:
-            print_json(each, lines=True)
+        print_objects(output, found)
+
+
+def print_objects(output: Format, found: Sequence[Mapping[str, Any]]) -> None:
+    """Print an array, or an object a line."""
+    if output == "json":
+        print_json(list(found))
+        return
+    for each in found:
+        print_json(each, lines=True)

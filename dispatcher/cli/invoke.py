@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from dispatcher.cli.formats import Format, output_option
+from dispatcher.cli.formats import Format, output_option, print_objects
 from dispatcher.cli.options import app_argument, broker_option, open_broker, run_async
-from dispatcher.cli.output import colours, command, fail, print_json, print_lines, stderr_console
+from dispatcher.cli.output import colours, command, fail, print_lines, stderr_console
 from dispatcher.cli.shelves import find_function
 from dispatcher.telemetry.text import duration, printable
 
@@ -126,12 +126,7 @@ def _print(binding: Binding, invoked: list[Invoked], attempt: int, output: Forma
         for each in invoked:
             print_lines(_as_lines(binding, each, attempt))
         return
-    found = [_as_json(binding, each, attempt) for each in invoked]
-    if output == "json":
-        print_json(found)
-    else:
-        for one in found:
-            print_json(one, lines=True)
+    print_objects(output, [_as_json(binding, each, attempt) for each in invoked])
 
 
 def _as_lines(binding: Binding, invoked: Invoked, attempt: int) -> list[str]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from dispatcher.cli.options import app_argument, app_name, app_option, functions, json_option
-from dispatcher.cli.output import print_json, print_table
+from dispatcher.cli.formats import Format, output_option, print_objects
+from dispatcher.cli.options import app_argument, app_name, app_option, functions
+from dispatcher.cli.output import print_table
 
 if TYPE_CHECKING:
     from dispatcher.config.functions import Function
@@ -18,16 +19,16 @@ __all__ = ["list_bindings"]
 @click.command("list")
 @app_argument
 @app_option
-@json_option
-def list_bindings(app: tuple[str, ...], name: str | None, as_json: bool) -> None:
+@output_option
+def list_bindings(app: tuple[str, ...], name: str | None, output: Format) -> None:
     """Show the functions and how their events are delivered.
 
     APP is a folder, a file, a module or module:function; this folder when none is named.
     """
     found = functions(app)
     group = app_name(app, name)
-    if as_json:
-        print_json([_as_json(function, group) for function in found])
+    if output != "text":
+        print_objects(output, [_as_json(function, group) for function in found])
         return
     header = ("FUNCTION", "STREAMS", "GROUP", "ORDER", "BATCH", "RETRY", "TARGET", "EMITS")
     print_table(header, [_row(function, group) for function in found])

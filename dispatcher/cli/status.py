@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from dispatcher.cli.formats import Format, output_option
+from dispatcher.cli.formats import Format, output_option, print_objects
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -19,7 +19,7 @@ from dispatcher.cli.options import (
     open_broker,
     run_async,
 )
-from dispatcher.cli.output import command, print_json, print_table, talk
+from dispatcher.cli.output import command, print_table, talk
 from dispatcher.telemetry.text import duration, number
 
 if TYPE_CHECKING:
@@ -98,11 +98,8 @@ async def _work(
 
 
 def _print(found: list[FunctionStatus], output: Format, app: tuple[str, ...], url: str, *, summary: bool) -> None:
-    if output == "json":
-        print_json([_as_json(each) for each in found])
-    elif output == "jsonl":
-        for each in found:
-            print_json(_as_json(each), lines=True)
+    if output != "text":
+        print_objects(output, [_as_json(each) for each in found])
     else:
         _print_text(found, summary=summary)
     for each in found:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from dispatcher.cli.formats import Format, output_option, print_found
 from dispatcher.cli.options import broker_option, json_option, open_broker, run_async
 from dispatcher.cli.output import command, print_json, print_table, talk
 from dispatcher.cli.when import position
@@ -42,8 +43,8 @@ def streams() -> None:
 
 @streams.command("list")
 @broker_option
-@json_option
-def list_streams(broker: str, as_json: bool) -> None:
+@output_option
+def list_streams(broker: str, output: Format) -> None:
     """Show all streams: name, partitions, events in the log."""
 
     async def work() -> list[dict[str, Any]]:
@@ -58,20 +59,22 @@ def list_streams(broker: str, as_json: bool) -> None:
             return [{"stream": i.name, "partitions": i.partitions, "events": events.get(i.name, 0)} for i in infos]
 
     found = run_async(work())
-    if as_json:
-        print_json(found)
-        return
-    rows = [(each["stream"], number(each["partitions"]), number(each["events"])) for each in found]
-    print_table(("STREAM", "PARTITIONS", "EVENTS"), rows, right=(1, 2))
-    if not found:
+    print_found(
+        output,
+        found,
+        ("STREAM", "PARTITIONS", "EVENTS"),
+        lambda each: (each["stream"], number(each["partitions"]), number(each["events"])),
+        right=(1, 2),
+    )
+    if not found and output == "text":
         talk(f"no streams yet; make one: {command('send', 'STREAM', 'FILE', broker=broker)}")
 
 
 @streams.command()
 @click.argument("stream", type=stream_name)
 @broker_option
-@json_option
-def show(stream: str, broker: str, as_json: bool) -> None:
+@output_option
+def show(stream: str, broker: str, output: Format) -> None:
     """Show a stream: begin and end offset of each partition, and its configuration."""
 
     async def work() -> dict[str, Any]:
@@ -83,8 +86,8 @@ def show(stream: str, broker: str, as_json: bool) -> None:
             return {"stream": stream, "partitions": partitions, "config": dict(info.config)}
 
     found = run_async(work())
-    if as_json:
-        print_json(found)
+    if output != "text":
+        print_json(found, lines=output == "jsonl")
         return
     rows = [
         (str(each["partition"]), number(each["begin"]), number(each["end"]), number(each["end"] - each["begin"]))

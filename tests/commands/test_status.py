@@ -144,3 +144,18 @@ def test_watching_shows_it_again(dispatch: Any) -> None:
     assert (first["lag"], later["lag"]) == (5, 10)
     watch.interrupt()
     assert watch.end().code == 130
+
+
+def test_letters_that_were_dealt_with_are_no_longer_counted(dispatch: Any) -> None:
+    """After `dlq drop` the dead letter is still in the log, and nobody has to look at it any more."""
+    dispatch.write("app.py", APP.replace("STREAM", "orders"))
+    dispatch("send", "orders", "-", "--partitions", "1", stdin='{"id": 0}\n')
+    assert dispatch("run", "app.py", "--only", "loose", "--until-caught-up").code == 1
+    before = by_name(dispatch("status", "--json"))["loose"]["dead_letters"]
+    assert (before["in_log"], before["unresolved"]) == (1, 1)
+    dropped = dispatch("dlq", "drop", "loose", "app.py", "--yes")
+    assert dropped.code == 0, dropped.stderr
+    after = by_name(dispatch("status", "--json"))["loose"]["dead_letters"]
+    assert (after["in_log"], after["unresolved"]) == (1, 0)
+    [line] = [line for line in dispatch("status", "--summary").stdout.splitlines() if line.startswith("loose")]
+    assert line.endswith("0 of 1")
