@@ -103,16 +103,16 @@ def show(stream: str, broker: str, output: Format) -> None:
 @click.argument("stream", type=stream_name)
 @click.option("--partitions", type=click.IntRange(1, 10_000), default=4, show_default=True, help="How many.")
 @click.option(
-    "--config", multiple=True, metavar="K=V", help="A setting, such as retention.ms=86400000. May be given again."
+    "--set", "given", multiple=True, metavar="K=V", help="A setting, such as retention.ms=86400000. May be given again."
 )
 @broker_option
-def create(stream: str, partitions: int, config: tuple[str, ...], broker: str) -> None:
+def create(stream: str, partitions: int, given: tuple[str, ...], broker: str) -> None:
     """Make a stream. One that is there with as many partitions is left as it is."""
     from dispatcher.brokers.base import StreamInfo
 
-    settings = dict(pair.partition("=")[::2] for pair in config)
-    if bad := [pair for pair in config if "=" not in pair]:
-        raise click.UsageError(f"--config {bad[0]}: write it as NAME=VALUE")
+    settings = dict(pair.partition("=")[::2] for pair in given)
+    if bad := [pair for pair in given if "=" not in pair]:
+        raise click.UsageError(f"--set {bad[0]}: write it as NAME=VALUE")
 
     async def work() -> StreamInfo | None:
         async with open_broker(broker) as opened:

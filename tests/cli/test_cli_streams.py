@@ -176,7 +176,7 @@ def test_ctrl_c_ends_a_tail_that_follows_without_a_word(dispatch: Any) -> None:
 
 def test_list_show_and_create_agree(dispatch: Any) -> None:
     """A stream is made with the partitions and settings asked for; making it again is no error, otherwise it is one."""
-    made = ("streams", "create", "orders", "--partitions", "3", "--config", "retention.ms=86400000")
+    made = ("streams", "create", "orders", "--partitions", "3", "--set", "retention.ms=86400000")
     assert dispatch(*made).code == 0
     assert dispatch(*made).code == 0
     other = dispatch("streams", "create", "orders", "--partitions", "5")
