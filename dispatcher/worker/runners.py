@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from bindings import Binding
@@ -28,8 +29,12 @@ from dispatcher.invokers.local import LocalInvoker
 
 __all__ = ["Runners"]
 
+logger = logging.getLogger("dispatcher.worker")
+
 # Seconds that a runner goes on before it lets the loop turn: heartbeats and fetches wait for it.
 _LONGEST_TURN = 0.005
+# Seconds that a function has to end once it was cancelled for good.
+_CLOSE_TIMEOUT = 2.0
 
 Settle = Callable[[Sequence[Delivery], Reply], Awaitable[None]]
 
@@ -126,12 +131,16 @@ class Runners:
         return earliest
 
     async def close(self) -> None:
-        """Cancel what still runs, and wait until it has ended."""
+        """Cancel what still runs, and wait until it has ended: not for ever, for a function may refuse to."""
         self._closing = True
         tasks = [runner.task for runner in self._runners]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks and (await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT))[1]:
+            logger.error(
+                "%s swallows its cancellation and still runs: catch asyncio.CancelledError only to raise it again",
+                self._binding.name,
+            )
 
     def _ended(self, runner: Runner) -> None:
         self._runners.discard(runner)
@@ -144,6 +153,8 @@ class Runners:
         while True:
             self._backup = False
             await self._work(runner, clean)
+            if self._closing:
+                return
             if contextvars.copy_context() != clean:
                 # The function has set context variables in this task: the next event gets a fresh one.
                 self.wake()

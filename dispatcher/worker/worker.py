@@ -352,6 +352,8 @@ class Worker:
         self._runners.wake()
         # The runners' turn: a fetch that finds records buffered does not suspend.
         await asyncio.sleep(0)
+        # What came back from a retry topic waits from its admission on.
+        self._set_alarm()
 
     def _pass_gaps(self, consumer: Consumer) -> None:
         """Take note of positions that moved with no record: transaction markers, aborted or compacted records."""

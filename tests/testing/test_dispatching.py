@@ -223,7 +223,6 @@ def test_filtered_and_dropped_events_are_settled() -> None:
         assert (len(test.calls), test.done, test.dead_letters, test.pending()) == (1, [], [], [])
 
 
-@pytest.mark.xfail(reason="nothing wakes a worker for what it has parked from a retry topic, when nothing else happens")
 def test_long_waits_of_an_unordered_function_are_waited_for_in_its_retry_topic() -> None:
     """run() counts what lies in a retry topic as not settled, and its attempts are those of the event itself."""
 
