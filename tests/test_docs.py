@@ -177,11 +177,11 @@ def type_in(command: str, folder: Path) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Typed]]:
-    """The quickstart, done from its first line to its last: files are written where it says, commands typed."""
+    """The quickstart and the working day, which goes on in its folder: files are written where it says, commands typed."""
     folder, typed = tmp_path_factory.mktemp("quickstart"), []
     steps = re.finditer(
         r"[Ww]rite `(?P<name>[\w.]+)`[^`]*?:\n\n```\w+\n(?P<file>.*?)^```$|^```console\n(?P<console>.*?)^```$",
-        PAGES["quickstart"],
+        PAGES["quickstart"] + PAGES["operations"],
         re.MULTILINE | re.DOTALL,
     )
     for step in steps:
@@ -205,7 +205,7 @@ def test_the_quickstart_is_what_happens(quickstart: tuple[Path, list[Typed]]) ->
     failed = [each.command for each in typed if each.code]
     # Its first run meets a dead letter, and says that it exits 1 for it.
     assert failed == ["dispatch run payments.py --until-caught-up"], [each for each in typed if each.code]
-    assert len(typed) >= 8
+    assert len(typed) >= 16
 
 
 # -- tables
