@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import aiokafka.errors as driver
@@ -66,13 +66,51 @@ def translate(error: Exception, what: str) -> BrokerError:
         what: what was being done, to begin the message with: ``"produce to orders"``.
     """
     detail = " ".join(str(error).split()) or type(error).__name__
-    message = f"can't {what}: {detail}"
+    message = f"can't {what}: {_right_for(error, what) or detail}"
     for types, kind in _KINDS:
         if isinstance(error, types):
             return kind(message)
     if isinstance(error, driver.BrokerResponseError) and not error.retriable:
         return BrokerRefused(message)
     return BrokerUnavailable(message)
+
+
+def _right_for(error: Exception, what: str) -> str | None:
+    """Which right the user lacks, in the words of ``kafka-acls --operation``; None when it is not about rights."""
+    if isinstance(error, driver.GroupAuthorizationFailedError):
+        _, _, group = what.rpartition("the group ")
+        return f"this user needs READ on the group {group}"
+    if isinstance(error, driver.TopicAuthorizationFailedError):
+        operation = next((right for begin, right in _OPERATIONS if what.startswith(begin)), "DESCRIBE")
+        named = [each for argument in error.args for each in _names(argument)]
+        return f"this user needs {operation} on the topic {', '.join(named) or what.rpartition(' ')[2]}"
+    if isinstance(error, driver.ClusterAuthorizationFailedError):
+        if what == "start a producer":
+            # Kafka 3.0 and newer take it from who may write to any topic (KIP-679).
+            return "this user needs WRITE on the topics that it produces to, or IDEMPOTENT_WRITE on the cluster"
+        return "this user needs a right on the cluster"
+    return None
+
+
+def _names(argument: object) -> list[str]:
+    return (
+        [argument]
+        if isinstance(argument, str)
+        else [str(each) for each in argument]
+        if isinstance(argument, Iterable)
+        else []
+    )
+
+
+_OPERATIONS = (
+    ("produce", "WRITE"),
+    ("consume", "READ"),
+    ("fetch", "READ"),
+    ("commit", "READ"),
+    ("create", "CREATE"),
+    ("delete", "DELETE"),
+    ("add partitions", "ALTER"),
+)
 
 
 @contextmanager
