@@ -91,6 +91,7 @@ class Runners:
         self._runners: set[Runner] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._backup = False
+        self._resting = 0
         self._closing = False
         self._context = contextvars.copy_context()
         self.watched = False
@@ -152,7 +153,10 @@ class Runners:
         loop = asyncio.get_running_loop()
         while True:
             self._backup = False
-            await self._work(runner, clean)
+            # One that only rests goes on by itself: with a second beside it a turn of the loop would be twice as long,
+            # and with as many as the concurrency allows that many times.
+            if not self._resting:
+                await self._work(runner, clean)
             if self._closing:
                 return
             if contextvars.copy_context() != clean:
@@ -208,8 +212,7 @@ class Runners:
                 break
             if now - turn > _LONGEST_TURN:
                 runner.batch = None
-                await asyncio.sleep(0)
-                turn = clock()
+                turn = await self._rest()
         runner.batch = None
 
     async def _work_through(self, runner: Runner, clean: contextvars.Context) -> None:
@@ -242,9 +245,17 @@ class Runners:
             if contextvars.copy_context() != clean:
                 break
             if now - turn > _LONGEST_TURN:
-                await asyncio.sleep(0)
-                turn = clock()
+                turn = await self._rest()
         runner.batch = None
+
+    async def _rest(self) -> float:
+        """Let the loop turn, though the function has never suspended; returns when the next turn begins."""
+        self._resting += 1
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._resting -= 1
+        return self._clock()
 
     def _reply_with(self, returned: object) -> Reply:
         try:
