@@ -22,8 +22,9 @@ _MAX_RECORDS = 500
 class Reader:
     """Reads each partition up to its end; an async context manager.
 
-    Members of one group share the partitions: :meth:`run` ends when all are read, whoever read them. A subclass may say
-    where a partition begins when it comes (:meth:`begin`), and commit by :attr:`consumer`.
+    Members of one group share the partitions: each ends when it has read its own, and those that are left get the
+    partitions of one that leaves. A subclass may say where a partition begins when it comes (:meth:`begin`), and commit
+    by :attr:`consumer`.
 
     Args:
         broker: connected.
@@ -70,6 +71,8 @@ class Reader:
         consumer = self.consumer
         while consumer is not None and (behind := self._behind()):
             wanted = self._owned & behind
+            if self._owned and not wanted:
+                return  # the rest is another member's, which may be waiting for ours in the same way
             try:
                 fetched = await consumer.fetch(wanted, max_records=_MAX_RECORDS, timeout=_FETCH_WAIT)
             except OffsetOutOfRange as error:

@@ -299,3 +299,28 @@ async def test_a_ctrl_c_says_what_was_done_and_repeats_nothing(dispatch: Any) ->
     assert dispatch("dlq", "redrive", "handle", "app.py", "--yes").code == 0
     copies = Counter(await retry_copies(dispatch))
     assert (len(copies), set(copies.values())) == (300, {1})
+
+
+def test_a_redriven_event_passes_the_filter_again(dispatch: Any) -> None:
+    """One that where= had no answer for keeps its coordinates however often it fails, and is judged by the mended filter."""
+    dispatch.write(
+        "app.py", APP.replace("Retry(max_attempts=1))", 'Retry(max_attempts=1), where="value.total > 1.0")', 1)
+    )
+    dispatch.write("mended", "")
+    lines = '{"id": 1, "total": 5.0}\n{"id": 2}\n{"id": 3}\n'
+    dispatch("send", "orders", "-", "--partitions", "1", stdin=lines)
+    assert dispatch("run", "app.py", "--until-caught-up").code == 1
+    assert dispatch("dlq", "redrive", "handle", "app.py", "--yes", "--json").json["redriven"] == 2
+    assert dispatch("run", "app.py", "--until-caught-up").code == 1
+    letters = dispatch("dlq", "list", "handle", "app.py", "--json").json
+    assert [(each["stream"], each["offset"], each["redrives"]) for each in letters] == [
+        ("orders", 1, 1),
+        ("orders", 2, 1),
+    ]
+    text = (dispatch.folder / "app.py").read_text()
+    dispatch.write("app.py", text.replace("value.total > 1.0", "value.id != 3"))
+    assert dispatch("dlq", "redrive", "handle", "app.py", "--yes", "--json").json["redriven"] == 2
+    done = dispatch("run", "app.py", "--until-caught-up", "--only", "handle", "--json")
+    [function] = done.json["functions"]
+    assert (done.code, function["done"], function["filtered"]) == (0, 1, 1)
+    assert [identity for identity, _, _ in handled(dispatch)] == ["orders/0/0", "orders/0/1"]
