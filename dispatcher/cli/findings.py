@@ -76,14 +76,16 @@ def _of_where(binding: Binding) -> Iterator[Finding]:
 
 def _of_results(binding: Binding) -> Iterator[Finding]:
     signature, name = binding.signature, binding.name
-    if signature.returns and not binding.emits:
+    annotated = inspect.get_annotations(binding.function, eval_str=False).get("return", inspect.Signature.empty)
+    # A dict may be {"batchItemFailures": [...]}, which names what failed and is produced nowhere.
+    names_failures = signature.batch and str(getattr(annotated, "__name__", annotated)).startswith("dict")
+    if signature.returns and not binding.emits and not names_failures:
         yield Finding(
             "error",
             name,
             "it is annotated to return something, and has no stream to produce it to",
             'name the stream, @on_stream(..., emits="..."), or annotate it with -> None',
         )
-    annotated = inspect.get_annotations(binding.function).get("return", inspect.Signature.empty)
     if binding.emits and annotated in (None, "None") and not signature.context:
         yield Finding(
             "warning",

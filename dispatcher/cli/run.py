@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Literal
@@ -125,7 +126,9 @@ async def _work(
         async with Report(workers, console, title=f"{settings.app} on {broker.url}"):
             server = Server(workers)
             tune_garbage_collector()
-            with LoopWatchdog(local), lifeline(server):
+            # What functions print is talk: with --json, stdout is for the summary alone.
+            prints = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+            with prints, LoopWatchdog(local), lifeline(server):
                 summary = await server.run()
         _tell(summary, bindings, settings.broker, as_json=as_json)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:

@@ -128,3 +128,13 @@ def test_one_file_that_does_not_import_hides_nothing_in_another(dispatch: Any) -
     assert "ZeroDivisionError" in done.stdout
     assert "annotated to return" in done.stdout
     assert done.stdout.count("mend:") == 2
+
+
+def test_a_batch_function_may_return_what_failed_without_an_output_stream(dispatch: Any) -> None:
+    """A dict returned by a batch function may be batchItemFailures: that is no result without a stream."""
+    dispatch.write(
+        "app.py", 'from bindings import on_stream\n@on_stream("a")\ndef f(o: list[dict]) -> dict: return {}\n'
+    )
+    done = dispatch("check", "app.py", "--offline")
+    assert done.code == 0
+    assert "annotated to return" not in done.stdout

@@ -212,3 +212,15 @@ def test_a_filter_that_does_not_compile_is_refused_before_anything_runs(dispatch
         dispatch("run", "app.py", "--only", "handle", "--until-caught-up", "--json").json["functions"][0]["consumed"]
         == 5
     )
+
+
+def test_what_functions_print_does_not_end_up_in_the_json(dispatch: Any) -> None:
+    """With --json stdout holds the summary alone; a function's print() goes to stderr."""
+    dispatch.write(
+        "app.py",
+        'from bindings import on_stream\n@on_stream("orders")\nasync def say(o: dict) -> None: print("hello")\n',
+    )
+    dispatch("send", "orders", "-", stdin=orders(range(3)))
+    done = dispatch("run", "app.py", "--until-caught-up", "--json")
+    assert done.json["functions"][0]["done"] == 3
+    assert done.stderr.count("hello") == 3
