@@ -248,9 +248,8 @@ class _Replay:
         if self._output != "text":
             result = {"handled": handled(statistics), **summary.as_json()["functions"][0]}
             self._print(plan, {"dry_run": False, "result": result, "signal": summary.signal, "forced": summary.forced})
-        rests = sorted({self._binding.dead_letter_topic(stream) for stream in self._binding.streams})
         look = command("dlq", "list", self._binding.name, broker=self._url)
-        talk("\n".join(["", *render(summary, dead_letters={self._binding.name: rests[:1]}, command=look)]))
+        talk("\n".join(["", *render(summary, look=look)]))
         if summary.signal is not None or summary.failures:
             again = command("replay", self._binding.name, "--id", plan.id, broker=self._url)
             talk(f"it is not through; it goes on with {again}")

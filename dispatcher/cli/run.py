@@ -92,13 +92,15 @@ def run(
             raise click.UsageError("--json is the summary of one process: leave out --workers and --reload")
         raise SystemExit(supervise(app, workers=workers, reload=reload, until_caught_up=until_caught_up))
     settings = configuration().named(app_name(app, name))
-    work = _work(functions(app, only), settings, console, until_caught_up=until_caught_up, as_json=as_json)
+    named = () if name is None else ("--app", name)
+    look = command("dlq", "list", "FN", *app, *named, broker=settings.broker)
+    work = _work(functions(app, only), settings, console, look, until_caught_up=until_caught_up, as_json=as_json)
     summary = run_async(work)
     raise SystemExit(summary.exit_code(until_caught_up=until_caught_up))
 
 
 async def _work(
-    found: Sequence[Function], settings: Settings, console: Console, *, until_caught_up: bool, as_json: bool
+    found: Sequence[Function], settings: Settings, console: Console, look: str, *, until_caught_up: bool, as_json: bool
 ) -> Summary:
     from dispatcher.cli.supervising import lifeline
     from dispatcher.invokers.making import make_invoker
@@ -130,7 +132,7 @@ async def _work(
             prints = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
             with prints, LoopWatchdog(local), lifeline(server):
                 summary = await server.run()
-        _tell(summary, bindings, settings.broker, as_json=as_json)
+        _tell(summary, look, as_json=as_json)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
             # A function in a thread can't be cancelled, and the interpreter would wait for it.
             sys.stdout.flush()
@@ -157,13 +159,9 @@ async def _require_streams(bindings: Sequence[Binding], broker: Broker, url: str
     raise ConfigurationError("\n".join(lines))
 
 
-def _tell(summary: Summary, bindings: Sequence[Binding], url: str, *, as_json: bool) -> None:
+def _tell(summary: Summary, look: str, *, as_json: bool) -> None:
     from dispatcher.telemetry.summary import render
 
     if as_json:
         print_json(summary.as_json())
-    topics = {
-        binding.name: sorted({binding.dead_letter_topic(stream) for stream in binding.streams}) for binding in bindings
-    }
-    look = command("streams", "tail", "STREAM", "--no-follow", broker=url)
-    talk("\n".join(["", *render(summary, dead_letters=topics, command=look)]))
+    talk("\n".join(["", *render(summary, look=look)]))

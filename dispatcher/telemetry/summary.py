@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,13 +80,12 @@ class Summary:
         }
 
 
-def render(summary: Summary, *, dead_letters: Mapping[str, Sequence[str]], command: str) -> list[str]:
+def render(summary: Summary, *, look: str) -> list[str]:
     """The summary's lines.
 
     Args:
         summary: what to show.
-        dead_letters: a function's dead-letter topics.
-        command: how to look at a stream; ``STREAM`` in it stands for its name.
+        look: the command that shows a function's dead letters; ``FN`` in it stands for the function's name.
     """
     shown = [name for name in _ENDS if name == "done" or any(getattr(s, name) for s in summary.functions)]
     left = any(unfinished(statistics) for statistics in summary.functions)
@@ -114,7 +113,7 @@ def render(summary: Summary, *, dead_letters: Mapping[str, Sequence[str]], comma
         if statistics.dead_lettered:
             letters = "dead letter" if statistics.dead_lettered == 1 else "dead letters"
             lines.append(f"{number(statistics.dead_lettered)} {letters} of {printable(statistics.function)}:")
-            lines += [f"  {command.replace('STREAM', topic)}" for topic in dead_letters.get(statistics.function, ())]
+            lines.append(f"  {look.replace('FN', printable(statistics.function), 1)}")
         if statistics.skipped:
             lines.append(
                 f"{printable(statistics.function)}: {number(statistics.skipped)} offsets were not there any more, or could not be read"

@@ -57,7 +57,7 @@ def test_until_caught_up_brings_every_event_to_one_end_and_tells_each(dispatch: 
     assert (function["retried"], function["emitted"], function["unfinished"]) == (10, 90, 0)
     assert function["group"] == "shop.handle"
     assert "10 dead letters of handle" in done.stderr
-    assert "dispatch streams tail orders.handle.dead --no-follow" in done.stderr
+    assert "dispatch dlq list handle app.py" in done.stderr
     dead = dispatch("streams", "tail", "orders.handle.dead", "--no-follow", "--json").stdout.splitlines()
     assert sorted(json.loads(line)["value"]["id"] for line in dead) == list(range(7, 100, 10))
 

@@ -150,7 +150,7 @@ def test_the_summary_shows_what_was_not_finished_and_why() -> None:
         signal=2,
         forced=True,
     )
-    lines = render(summary, dead_letters={}, command="dispatch streams tail STREAM")
+    lines = render(summary, look="dispatch dlq list FN")
     assert "+ not finished" in lines[0]
     assert lines[1].split()[:5] == ["f", "10", "6", "1", "3"]
     assert any("cut short" in line for line in lines)
