@@ -115,7 +115,8 @@ class Supervisor:
     async def _run_one(self, number: int, lifeline: int) -> int:
         process = await asyncio.create_subprocess_exec(
             *self._command,
-            stderr=asyncio.subprocess.PIPE,
+            # One alone has our stderr for itself, with the live table that a terminal gets; of several each line says whose it is.
+            stderr=asyncio.subprocess.PIPE if self._count > 1 else None,
             env={**os.environ, LIFELINE: str(lifeline)},
             pass_fds=(lifeline,),
             start_new_session=True,
