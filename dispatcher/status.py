@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 from bindings import Binding
@@ -11,6 +13,7 @@ from dispatcher.brokers.base import Broker
 from dispatcher.core.offsets import OffsetMap, decode_metadata
 from dispatcher.core.record import TopicPartition
 from dispatcher.errors import BrokerError, InvalidOffsetMetadata
+from dispatcher.telemetry.pulse import InFlight, in_flight
 from dispatcher.worker.positions import Beginning, beginnings
 from dispatcher.worker.topics import retry_topics
 
@@ -32,6 +35,7 @@ class PartitionStatus:
         lag_seconds: the age of the oldest of them; 0 when there is none.
         done_beyond: events that are done beyond the commit.
         parked: offset -> attempts used, of events that failed and are not done.
+        in_flight: events whose function runs now; None where a process elsewhere holds the partition.
     """
 
     stream: str
@@ -43,6 +47,7 @@ class PartitionStatus:
     lag_seconds: float | None
     done_beyond: int
     parked: Mapping[int, int]
+    in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,13 @@ class FunctionStatus:
         return None if known is None else sum(len(each.parked) for each in known)
 
     @property
+    def in_flight(self) -> int | None:
+        """Events whose function runs now."""
+        counts = [each.in_flight for each in self._known or ()]
+        known = [count for count in counts if count is not None]
+        return sum(known) if self._known is not None and len(known) == len(counts) else None
+
+    @property
     def _known(self) -> tuple[PartitionStatus, ...] | None:
         # Of a stream that is missing nothing is known: 0 would be a lie.
         return None if self.missing else self.partitions
@@ -111,7 +123,9 @@ def redrive_group(app: str, function: str) -> str:
     return f"{app}.{function}.redrive"
 
 
-async def function_status(binding: Binding, broker: Broker, *, app: str, now: float) -> FunctionStatus:
+async def function_status(
+    binding: Binding, broker: Broker, *, app: str, now: float, data: Path | None = None
+) -> FunctionStatus:
     """Look at one function. What can't be read is None, and told in ``problems``; nothing is raised for it.
 
     Args:
@@ -119,6 +133,7 @@ async def function_status(binding: Binding, broker: Broker, *, app: str, now: fl
         broker: connected.
         app: its name.
         now: seconds since 1970-01-01 UTC.
+        data: the data folder, where the processes of this machine say what they have in flight.
     """
     status = FunctionStatus(name=binding.name, group=f"{app}.{binding.name}")
 
@@ -132,7 +147,18 @@ async def function_status(binding: Binding, broker: Broker, *, app: str, now: fl
     status.members = await read("members", broker.group_members(status.group))
     status.partitions = await read("offsets", _partitions(binding, broker, status, now))
     status.dead_letters = await read("dead letters", _dead_letters(binding, broker, app))
+    if data is not None and status.partitions is not None:
+        here = await asyncio.to_thread(in_flight, data, broker.url, status.group)
+        status.partitions = tuple(_with_in_flight(each, here, status.members) for each in status.partitions)
     return status
+
+
+def _with_in_flight(each: PartitionStatus, here: InFlight, members: int | None) -> PartitionStatus:
+    count = here.partitions.get(TopicPartition(each.stream, each.number))
+    # A partition that nobody here holds may be held by a member elsewhere, of which the broker says no more.
+    if count is None and members is not None and members <= here.members:
+        count = 0
+    return replace(each, in_flight=count)
 
 
 async def _partitions(

@@ -105,6 +105,7 @@ async def _work(
     from dispatcher.cli.supervising import lifeline
     from dispatcher.invokers.making import make_invoker
     from dispatcher.server import Server, tune_garbage_collector
+    from dispatcher.telemetry.pulse import Pulse
     from dispatcher.telemetry.report import Report
     from dispatcher.telemetry.watchdog import LoopWatchdog
     from dispatcher.worker import Worker
@@ -125,7 +126,8 @@ async def _work(
             )
             for function in found
         ]
-        async with Report(workers, console, title=f"{settings.app} on {broker.url}"):
+        pulse = Pulse(workers, settings.data, broker.url)
+        async with Report(workers, console, title=f"{settings.app} on {broker.url}"), pulse:
             server = Server(workers)
             tune_garbage_collector()
             # What functions print is talk: with --json, stdout is for the summary alone.

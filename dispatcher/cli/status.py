@@ -14,6 +14,7 @@ from dispatcher.cli.options import (
     app_name,
     app_option,
     broker_option,
+    configuration,
     discovered,
     only_option,
     open_broker,
@@ -83,9 +84,12 @@ async def _work(
     from dispatcher.status import function_status
 
     bindings, app = discovered(targets, only), app_name(targets, name)
+    data = configuration().settings.data
     async with open_broker(url, must_exist=True) as broker:
         while True:
-            found = [await function_status(binding, broker, app=app, now=time.time()) for binding in bindings]
+            found = [
+                await function_status(binding, broker, app=app, now=time.time(), data=data) for binding in bindings
+            ]
             if every is not None and output == "text" and sys.stdout.isatty():
                 click.clear()
             _print(found, output, targets, url, summary=summary)
@@ -111,13 +115,24 @@ def _print(found: list[FunctionStatus], output: Format, app: tuple[str, ...], ur
 
 
 def _print_text(found: list[FunctionStatus], *, summary: bool) -> None:
-    header = ("FUNCTION", "GROUP", "MEMBERS", "LAG", "AGE", "PARKED", "DEAD LETTERS")
-    print_table(header, [_row(each) for each in found], right=(2, 3, 4, 5, 6))
+    header = ("FUNCTION", "GROUP", "MEMBERS", "LAG", "AGE", "IN FLIGHT", "PARKED", "DEAD LETTERS")
+    print_table(header, [_row(each) for each in found], right=(2, 3, 4, 5, 6, 7))
     rows = [_partition_row(each.name, one) for each in found for one in each.partitions or ()]
     if rows and not summary:
         click.echo()
-        columns = ("FUNCTION", "STREAM", "PARTITION", "COMMITTED", "END", "LAG", "AGE", "DONE BEYOND", "PARKED")
-        print_table(columns, rows, right=(2, 3, 4, 5, 6, 7))
+        columns = (
+            "FUNCTION",
+            "STREAM",
+            "PARTITION",
+            "COMMITTED",
+            "END",
+            "LAG",
+            "AGE",
+            "IN FLIGHT",
+            "DONE BEYOND",
+            "PARKED",
+        )
+        print_table(columns, rows, right=(2, 3, 4, 5, 6, 7, 8))
 
 
 def _row(each: FunctionStatus) -> tuple[str, ...]:
@@ -131,6 +146,7 @@ def _row(each: FunctionStatus) -> tuple[str, ...]:
         _counted(each.members),
         _counted(each.lag),
         _age(each.lag, each.lag_seconds),
+        _counted(each.in_flight),
         _counted(each.parked),
         dead,
     )
@@ -147,6 +163,7 @@ def _partition_row(function: str, each: PartitionStatus) -> tuple[str, ...]:
         number(each.end),
         number(each.lag),
         _age(each.lag, each.lag_seconds),
+        _counted(each.in_flight),
         number(each.done_beyond),
         ", ".join(parked[:_SHOWN]) + more or "0",
     )
@@ -170,6 +187,7 @@ def _as_json(each: FunctionStatus) -> dict[str, Any]:
         "members": each.members,
         "lag": each.lag,
         "lag_seconds": each.lag_seconds,
+        "in_flight": each.in_flight,
         "parked": each.parked,
         "dead_letters": None
         if letters is None
@@ -189,6 +207,7 @@ def _partition_as_json(each: PartitionStatus) -> dict[str, Any]:
         "end": each.end,
         "lag": each.lag,
         "lag_seconds": each.lag_seconds,
+        "in_flight": each.in_flight,
         "done_beyond": each.done_beyond,
         "parked": [{"offset": offset, "attempts": count} for offset, count in sorted(each.parked.items())],
     }

@@ -220,6 +220,13 @@ class Worker:
             backlog=self._backlog(pending),
         )
 
+    def in_flight(self) -> dict[TopicPartition, int]:
+        """Events whose function runs, of each partition that is held."""
+        return {
+            id_: sum(delivery.state == State.IN_FLIGHT for delivery in partition.pending.values())
+            for id_, partition in self._scheduler.partitions.items()
+        }
+
     # -- rebalances; called by the consumer
 
     async def on_assigned(self, partitions: Collection[TopicPartition]) -> None:

@@ -159,3 +159,33 @@ def test_letters_that_were_dealt_with_are_no_longer_counted(dispatch: Any) -> No
     assert (after["in_log"], after["unresolved"]) == (1, 0)
     [line] = [line for line in dispatch("status", "--summary").stdout.splitlines() if line.startswith("loose")]
     assert line.endswith("0 of 1")
+
+
+def test_what_runs_now_is_in_flight_and_nothing_is_once_it_has_ended(dispatch: Any) -> None:
+    """While a process on this machine holds events in its function they are in flight; after it, 0, and never a guess."""
+    dispatch.write(
+        "held.py",
+        "import asyncio, pathlib\n"
+        "from bindings import on_stream\n"
+        '@on_stream("held", concurrency=3)\n'
+        "async def hold(order: dict) -> None:\n"
+        "    while not pathlib.Path('go').exists():\n"
+        "        await asyncio.sleep(0.01)\n",
+    )
+    dispatch("send", "held", "-", "--key", "id", stdin="".join(f'{{"id": {n}}}\n' for n in range(10)))
+    run = dispatch.start("run", "held.py", "--app", "shop")
+
+    def counted() -> int | None:
+        [function] = dispatch("status", "held.py", "--app", "shop", "-o", "json").json
+        assert function["in_flight"] is None or function["in_flight"] == sum(
+            each["in_flight"] for each in function["partitions"]
+        )
+        return function["in_flight"]
+
+    run.until(lambda: counted() == 3, "three in flight")
+    dispatch.write("go", "")
+    run.until(lambda: counted() == 0, "none in flight")
+    run.interrupt()
+    run.end()
+    assert counted() == 0
+    assert list((dispatch.folder / ".dispatch" / "run").iterdir()) == []
