@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 __all__ = ["LIFELINE", "Supervisor"]
@@ -47,6 +47,7 @@ class Supervisor:
         ends_by_itself: a process that exits with 0 or 1 has finished (``--until-caught-up``), and is not started anew.
         check: a command that exits with 0 when the code can be imported; run before a reload.
         changes: yields when the code has changed; None for no reload.
+        environ: variables of the process with that number, from 1 on, beside our own.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Supervisor:
         ends_by_itself: bool = False,
         check: Sequence[str] = (),
         changes: Changes | None = None,
+        environ: Callable[[int], Mapping[str, str]] | None = None,
     ) -> None:
         self._command = list(command)
         self._count = count
         self._ends_by_itself = ends_by_itself
         self._check = list(check)
         self._changes = changes
+        self._environ = environ or (lambda _: {})
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._signals: list[int] = []
         self._stopping = asyncio.Event()
@@ -117,7 +120,7 @@ class Supervisor:
             *self._command,
             # One alone has our stderr for itself, with the live table that a terminal gets; of several each line says whose it is.
             stderr=asyncio.subprocess.PIPE if self._count > 1 else None,
-            env={**os.environ, LIFELINE: str(lifeline)},
+            env={**os.environ, **self._environ(number), LIFELINE: str(lifeline)},
             pass_fds=(lifeline,),
             start_new_session=True,
         )

@@ -185,3 +185,13 @@ say("drained")
     process.kill()
     await process.wait()
     await until(lambda: lines(said, "drained"))
+
+
+async def test_each_process_has_variables_of_its_own(said: Path) -> None:
+    """What tells the processes apart, a static Kafka identity for one, is handed to each by its number."""
+    script = f"import os; open({str(said)!r}, 'a').write('is ' + os.environ['NUMBER'] + '\\n')"
+    supervised = Supervisor(
+        [sys.executable, "-c", script], count=3, ends_by_itself=True, environ=lambda number: {"NUMBER": str(number)}
+    )
+    assert await supervised.run() == 0
+    assert sorted(lines(said, "is")) == [1, 2, 3]

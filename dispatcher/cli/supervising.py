@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatcher.cli.options import configuration
 from dispatcher.supervisor import LIFELINE, Supervisor
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def supervise(targets: Sequence[str], *, workers: int, reload: bool, until_caugh
         ends_by_itself=until_caught_up,
         check=[*dispatch, "list", *(targets or ["."])],
         changes=(lambda: _changes(targets)) if reload else None,
+        environ=lambda number: _identity(number, workers),
     )
     return asyncio.run(supervisor.run())
 
@@ -61,6 +63,14 @@ def lifeline(server: Server) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(number)
+
+
+def _identity(number: int, workers: int) -> dict[str, str]:
+    """A static identity for each process: two members of one name would fence each other off."""
+    instance_id = configuration().kafka.instance_id
+    if instance_id is None or workers == 1:
+        return {}
+    return {"DISPATCH_KAFKA__INSTANCE_ID": f"{instance_id}-{number}"}
 
 
 async def _changes(targets: Sequence[str]) -> AsyncIterator[object]:
