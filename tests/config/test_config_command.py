@@ -89,8 +89,8 @@ def test_all_commands_obey_the_file(dispatch: Any) -> None:
     assert dispatch("check", "app").code == 0
     done = dispatch("run", "app", "--until-caught-up", "--json")
     assert done.code == 0, done.stderr
-    assert "checked {'a': 2}" in done.stdout
-    assert "checked {'a': 1}" not in done.stdout
+    assert "checked {'a': 2}" in done.stderr
+    assert "checked {'a': 1}" not in done.stderr
     assert (done.stdout + done.stderr).count("legacy {'a':") == 2
 
 

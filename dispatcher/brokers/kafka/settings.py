@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
@@ -104,21 +103,23 @@ class KafkaSettings(KafkaOptions):
         Raises:
             ConfigurationError: the URL or an option is not as it should be, or a secret is not where it should be.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "kafka":
+        # Not urlsplit: it takes a list of servers for one, and of two with brackets says that they are no URL.
+        scheme, _, servers = url.partition("://")
+        if scheme != "kafka" or not servers:
             raise ConfigurationError("a Kafka broker is written as kafka://host:port,host:port")
-        if "@" in parts.netloc:
+        if "@" in servers:
             raise ConfigurationError(
                 "a broker's URL takes no user or password, since URLs are logged and shown: set username and password in "
                 f"[kafka], or {ENVIRONMENT_PREFIX}USERNAME and {ENVIRONMENT_PREFIX}PASSWORD in the environment"
             )
-        if parts.path.strip("/") or parts.query or parts.fragment:
+        servers = servers.rstrip("/")
+        if {"/", "?", "#"} & set(servers):
             raise ConfigurationError(
                 "a broker's URL names servers alone: options are set in [kafka], or in the environment as "
                 f"{ENVIRONMENT_PREFIX}..."
             )
         given = {name: getattr(options, name) for name in options.model_fields_set} if options else {}
-        return cls.parse(servers=parts.netloc, **given)
+        return cls.parse(servers=servers, **given)
 
     @classmethod
     def parse(cls, **values: object) -> Self:
