@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -66,7 +65,8 @@ class Scheduler:
         self._rng = rng or random.Random()  # noqa: S311 - jitter guards nothing
         self._partitions: dict[TopicPartition, Partition] = {}
         self._waiting: list[tuple[float, int, Delivery]] = []
-        self._tickets = itertools.count()
+        # Breaks ties between those that are due at once, in the order in which they were parked.
+        self._ticket = 0
         self._concurrency = Concurrency(binding.concurrency)
         self._breaker = Breaker()
         self._rate = RateLimit(binding.rate, now) if binding.rate else None
@@ -477,7 +477,7 @@ class Scheduler:
             history = delivery.remember()
             history.held = False
             if delivery.state == State.PARKED and delivery.partition.open and history.due <= now:
-                heapq.heappush(self._waiting, (history.due, next(self._tickets), delivery))
+                self._wait_until(history.due, delivery)
 
     # -- committing
 
@@ -642,7 +642,11 @@ class Scheduler:
         delivery.state = State.PARKED
         if delivery.partition.open:
             delivery.partition.parked += 1
-            heapq.heappush(self._waiting, (delivery.remember().due, next(self._tickets), delivery))
+            self._wait_until(delivery.remember().due, delivery)
+
+    def _wait_until(self, due: float, delivery: Delivery) -> None:
+        self._ticket += 1
+        heapq.heappush(self._waiting, (due, self._ticket, delivery))
 
     def _make_ready(self, head: Delivery, now: float, *, first: bool = False) -> None:
         """``head`` may start: behind all that is ready, or ``first``, when it has waited its time already."""
