@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -15,7 +15,7 @@ from dispatcher.core.offsets import OffsetMap, decode_metadata
 from dispatcher.core.record import Committed, TopicPartition
 from dispatcher.errors import InvalidOffsetMetadata
 
-__all__ = ["Beginning", "beginnings"]
+__all__ = ["Beginning", "beginnings", "ends_of"]
 
 logger = logging.getLogger("dispatcher.worker")
 
@@ -81,6 +81,18 @@ async def beginnings(
         else:
             found[partition] = _resume(partition, commit, group, first[partition], end[partition], foreign_metadata)
     return found
+
+
+async def ends_of(broker: Broker, streams: Iterable[str]) -> dict[TopicPartition, int]:
+    """Where the streams' partitions end now, those that hold nothing left out."""
+    partitions = []
+    for stream in streams:
+        info = await broker.describe(stream)
+        if info is not None:
+            partitions += [TopicPartition(stream, number) for number in range(info.partitions)]
+    first = await broker.beginning_offsets(partitions)
+    end = await broker.end_offsets(partitions)
+    return {id_: offset for id_, offset in end.items() if offset > first[id_]}
 
 
 async def _starts(

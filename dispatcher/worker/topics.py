@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker, StreamInfo
-from dispatcher.errors import BrokerRefused
+from dispatcher.errors import BrokerError, BrokerRefused
 
-__all__ = ["HEADER_ROOM", "ensure_topics", "retry_topics", "written_streams"]
+__all__ = ["HEADER_ROOM", "ensure_topics", "existing_streams", "retry_topics", "written_streams"]
 
 logger = logging.getLogger("dispatcher.worker")
 
@@ -39,6 +40,22 @@ def retry_topics(binding: Binding) -> tuple[str, ...]:
     redrive of dead letters.
     """
     return tuple(binding.retry_topic(stream) for stream in binding.streams)
+
+
+async def existing_streams(binding: Binding, broker: Broker, *, known: Collection[str]) -> tuple[str, ...]:
+    """The function's streams, and those of its retry topics that are there; a ``known`` one is when nobody can say."""
+    found = list(binding.streams)
+    for topic in retry_topics(binding):
+        try:
+            if await broker.describe(topic) is not None:
+                found.append(topic)
+        except BrokerRefused as error:
+            logger.debug("%s: %s is not read: %s", binding.name, topic, error)
+        except BrokerError as error:
+            if topic in known:
+                found.append(topic)
+            logger.debug("%s: %s was not looked for: %s", binding.name, topic, error)
+    return tuple(found)
 
 
 async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> set[str]:

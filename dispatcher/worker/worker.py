@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,6 @@ from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
 from dispatcher.errors import (
     BrokerError,
-    BrokerRefused,
     BrokerUnavailable,
     CommitRefused,
     CorruptRecords,
@@ -35,13 +34,14 @@ from dispatcher.invokers.local import LocalInvoker
 from dispatcher.telemetry.metrics import State as WorkerState
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.throttle import Throttle
-from dispatcher.worker.positions import beginnings
+from dispatcher.worker.positions import beginnings, ends_of
 from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
 from dispatcher.worker.runners import Runners
 from dispatcher.worker.screening import make_retry_screen, make_screen
 from dispatcher.worker.span import Span
-from dispatcher.worker.topics import ensure_topics, retry_topics
+from dispatcher.worker.telling import Teller
+from dispatcher.worker.topics import ensure_topics, existing_streams, retry_topics
 
 __all__ = ["Worker"]
 
@@ -100,6 +100,7 @@ class Worker:
         self._counters = Counters()
         self._scheduler = Scheduler(binding, now=self._clock.monotonic(), rng=rng, counters=self._counters)
         self._writer = SettlementWriter(binding, broker)
+        self._teller = Teller(binding)
         self._runners = Runners(
             binding,
             self._scheduler,
@@ -153,12 +154,12 @@ class Worker:
             if self._span is not None:
                 self._targets = self._span.targets
             else:
-                self._streams = await self._find_streams()
+                self._streams = await existing_streams(self._binding, self._broker, known=self._streams)
                 for stream in self._binding.streams:
                     if (info := await self._broker.describe(stream)) is not None:
                         self._known[stream] = info.partitions
                 if self._until_caught_up:
-                    self._targets = await self._find_ends(self._streams)
+                    self._targets = await ends_of(self._broker, self._streams)
             while not self._stopping.is_set():
                 began = self._clock.monotonic()
                 try:
@@ -414,7 +415,7 @@ class Worker:
         left = self._behind(self._targets)
         if not left and self._counters.retry_topic:
             # What waits in a retry topic is not settled yet, and came there after the start.
-            left = self._behind(await self._find_ends(self._streams))
+            left = self._behind(await ends_of(self._broker, self._streams))
         if not left or any(id_ in self._scheduler.partitions for id_ in left):
             return not left
         # What is left belongs to other members of the group: their commits tell.
@@ -449,7 +450,7 @@ class Worker:
             has_results=bool(records),
         )
         if reply.failures or reply.rest is not None:
-            self._tell(batch, reply)
+            self._teller.failed(batch, reply)
             self._set_alarm()
         if settlement is not None:
             # A batch of which all failed has emitted nothing.
@@ -458,47 +459,17 @@ class Worker:
 
     def _give_up(self, delivery: Delivery, failure: Failure) -> None:
         settlement = self._scheduler.give_up(delivery, failure, wall_ms=self._clock.wall_ms())
-        self._tell([delivery], Reply(rest=failure))
+        self._teller.failed([delivery], Reply(rest=failure))
         if settlement is not None:
             self._spawn(self._write(settlement, ()))
 
     async def _write(self, settlement: Settlement, records: Sequence[Outgoing]) -> None:
         if await self._writer.write(settlement, records):
             self._counters.emitted += len(records) if settlement.done else 0
-            self._report_dead(settlement)
+            self._teller.dead(settlement.dead)
             self._scheduler.produced(settlement)
             self._runners.wake()
             self._on_progress()
-
-    def _tell(self, batch: Sequence[Delivery], reply: Reply) -> None:
-        for index, delivery in enumerate(batch):
-            failure = reply.failures.get(index, reply.rest)
-            if failure is None:
-                continue
-            record = delivery.origin
-            if self._binding.retry.then == "drop" and delivery.state in (State.SETTLING, State.DONE):
-                if (more := self._throttle.admits(("dropped", failure.error_type))) is not None:
-                    logger.warning(
-                        "%s: %s/%d@%d is dropped, after %d attempts: %s: %s%s",
-                        self.name, record.topic, record.partition, record.offset, delivery.attempts,
-                        failure.error_type, failure.message, f" ({more} more like it before)" if more else "",
-                    )  # fmt: skip
-            elif logger.isEnabledFor(logging.DEBUG):
-                logger.debug(
-                    "%s: %s/%d@%d failed (attempt %d): %s: %s",
-                    self.name, record.topic, record.partition, record.offset, delivery.attempts,
-                    failure.error_type, failure.message,
-                )  # fmt: skip
-
-    def _report_dead(self, settlement: Settlement) -> None:
-        for letter in settlement.dead:
-            record = letter.delivery.origin
-            if (more := self._throttle.admits((letter.reason, letter.failure.error_type))) is not None:
-                logger.warning(
-                    "%s: %s/%d@%d is a dead letter (%s, attempts: %d): %s: %s%s",
-                    self.name, record.topic, record.partition, record.offset, letter.reason, letter.delivery.attempts,
-                    letter.failure.error_type, letter.failure.message, f" ({more} more like it before)" if more else "",
-                )  # fmt: skip
 
     def _abandoned(self, batch: Sequence[Delivery], thread: Future[Any]) -> None:
         logger.error(
@@ -600,28 +571,13 @@ class Worker:
         """Join again, with its retry topic, once a redrive has made one for this function."""
         while True:
             await asyncio.sleep(_RETRY_TOPIC_INTERVAL)
-            streams = await self._find_streams()
+            streams = await existing_streams(self._binding, self._broker, known=self._streams)
             if len(streams) > len(self._streams):
                 logger.info("%s: dead letters come back by %s", self.name, ", ".join(set(streams) - set(self._streams)))
                 self._streams = streams
                 self._has_more_streams = True
                 self._progress.set()
                 return
-
-    async def _find_streams(self) -> tuple[str, ...]:
-        """The function's streams, and those of its retry topics that are there."""
-        found = list(self._binding.streams)
-        for topic in retry_topics(self._binding):
-            try:
-                if await self._broker.describe(topic) is not None:
-                    found.append(topic)
-            except BrokerRefused as error:
-                logger.debug("%s: %s is not read: %s", self.name, topic, error)
-            except BrokerError as error:
-                if topic in self._streams:
-                    found.append(topic)
-                logger.debug("%s: %s was not looked for: %s", self.name, topic, error)
-        return tuple(found)
 
     async def _read_ends(self) -> None:
         if self._span is not None:
@@ -637,16 +593,6 @@ class Worker:
         if not all(id_ in self._ends for id_ in partitions):
             return None
         return pending + sum(max(0, self._ends[id_] - owned.offsets.end) for id_, owned in partitions.items())
-
-    async def _find_ends(self, streams: Iterable[str]) -> dict[TopicPartition, int]:
-        partitions = []
-        for stream in streams:
-            info = await self._broker.describe(stream)
-            if info is not None:
-                partitions += [TopicPartition(stream, number) for number in range(info.partitions)]
-        first = await self._broker.beginning_offsets(partitions)
-        end = await self._broker.end_offsets(partitions)
-        return {id_: offset for id_, offset in end.items() if offset > first[id_]}
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, DispatchError):

@@ -1,0 +1,67 @@
+"""What a worker says of events that failed: each end in the log, many of one kind as one line and a count."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from bindings import Binding
+from dispatcher.core.delivery import Delivery, Failure, State
+from dispatcher.core.settlement import DeadLettered
+from dispatcher.invokers.base import Reply
+from dispatcher.telemetry.throttle import Throttle
+
+__all__ = ["Teller"]
+
+logger = logging.getLogger("dispatcher.worker")
+
+
+class Teller:
+    """Logs the failures of one function's events. Payloads are never part of it."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._name = binding.name
+        self._drops = binding.retry.then == "drop"
+        self._throttle = Throttle(10.0)
+
+    def failed(self, batch: Sequence[Delivery], reply: Reply) -> None:
+        """An invocation has been settled: what is dropped is a warning, what is tried again is for debugging."""
+        for index, delivery in enumerate(batch):
+            failure = reply.failures.get(index, reply.rest)
+            if failure is None:
+                continue
+            if self._drops and delivery.state in (State.SETTLING, State.DONE):
+                self._dropped(delivery, failure)
+            elif logger.isEnabledFor(logging.DEBUG):
+                record = delivery.origin
+                logger.debug(
+                    "%s: %s/%d@%d failed (attempt %d): %s: %s",
+                    self._name, record.topic, record.partition, record.offset, delivery.attempts,
+                    failure.error_type, failure.message,
+                )  # fmt: skip
+
+    def dead(self, letters: Sequence[DeadLettered]) -> None:
+        """These dead letters have been written."""
+        for letter in letters:
+            more = self._throttle.admits((letter.reason, letter.failure.error_type))
+            if more is not None:
+                record = letter.delivery.origin
+                logger.warning(
+                    "%s: %s/%d@%d is a dead letter (%s, attempts: %d): %s: %s%s",
+                    self._name, record.topic, record.partition, record.offset, letter.reason, letter.delivery.attempts,
+                    letter.failure.error_type, letter.failure.message, _and(more),
+                )  # fmt: skip
+
+    def _dropped(self, delivery: Delivery, failure: Failure) -> None:
+        more = self._throttle.admits(("dropped", failure.error_type))
+        if more is not None:
+            record = delivery.origin
+            logger.warning(
+                "%s: %s/%d@%d is dropped, after %d attempts: %s: %s%s",
+                self._name, record.topic, record.partition, record.offset, delivery.attempts,
+                failure.error_type, failure.message, _and(more),
+            )  # fmt: skip
+
+
+def _and(more: int) -> str:
+    return f" ({more} more like it before)" if more else ""
