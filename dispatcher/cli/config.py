@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
+from dispatcher.cli.formats import Format, output_option, print_objects
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -16,7 +17,6 @@ from dispatcher.cli.options import (
     broker_option,
     configuration,
     functions,
-    json_option,
     only_option,
 )
 from dispatcher.cli.output import print_json, print_table, talk
@@ -46,13 +46,13 @@ def config() -> None:
 @broker_option
 @app_option
 @only_option
-@json_option
+@output_option
 def show(
     app: tuple[str, ...],
     broker: str,  # noqa: ARG001 - it is in the settings
     name: str | None,
     only: tuple[str, ...],
-    as_json: bool,
+    output: Format,
 ) -> None:
     """Print each setting, its value, and where it comes from. Secrets are never shown.
 
@@ -71,8 +71,8 @@ def show(
     rows = [*_of_process(settings, app_name(app, name)), *_of_kafka(settings)]
     for function in found:
         rows += _of_function(function)
-    if as_json:
-        print_json([_as_json(row) for row in rows])
+    if output != "text":
+        print_objects(output, [_as_json(row) for row in rows])
         return
     print_table(
         ("SETTING", "VALUE", "FROM"),

@@ -38,7 +38,6 @@ __all__ = [
     "embedded_path",
     "functions",
     "is_whole",
-    "json_option",
     "only_option",
     "open_broker",
     "run_async",
@@ -52,7 +51,6 @@ _META = "dispatcher.configuration."
 
 app_argument = click.argument("app", nargs=-1, metavar="[APP]...")
 only_option = click.option("--only", multiple=True, metavar="FN", help="Only this function. May be given again.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
 
 
 def _noted(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

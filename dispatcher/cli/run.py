@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
+from dispatcher.cli.formats import Format, output_option
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -16,7 +17,6 @@ from dispatcher.cli.options import (
     broker_option,
     configuration,
     functions,
-    json_option,
     only_option,
     open_broker,
     run_async,
@@ -63,7 +63,7 @@ log_format_option = click.option("--log-format", type=click.Choice(["text", "jso
 @click.option("--reload", is_flag=True, help="Go on with the new code when a file of the functions has been saved.")
 @log_level_option
 @log_format_option
-@json_option
+@output_option
 def run(
     app: tuple[str, ...],
     broker: str,  # noqa: ARG001 - it is in the settings
@@ -74,12 +74,12 @@ def run(
     reload: bool,
     log_level: str,
     log_format: Literal["text", "json"],
-    as_json: bool,
+    output: Format,
 ) -> None:
     """Deliver events to functions.
 
     APP is a folder, a file, a module or module:function; this folder when none is named. Ctrl-C finishes what is in
-    flight, a second one stops at once. --json prints the summary to stdout.
+    flight, a second one stops at once. -o json prints the summary to stdout.
     """
     from dispatcher.telemetry.logs import configure
 
@@ -88,19 +88,19 @@ def run(
     if workers > 1 or reload:
         from dispatcher.cli.supervising import supervise
 
-        if as_json:
-            raise click.UsageError("--json is the summary of one process: leave out --workers and --reload")
+        if output != "text":
+            raise click.UsageError(f"-o {output} is the summary of one process: leave out --workers and --reload")
         raise SystemExit(supervise(app, workers=workers, reload=reload, until_caught_up=until_caught_up))
     settings = configuration().named(app_name(app, name))
     named = () if name is None else ("--app", name)
     look = command("dlq", "list", "FN", *app, *named, broker=settings.broker)
-    work = _work(functions(app, only), settings, console, look, until_caught_up=until_caught_up, as_json=as_json)
+    work = _work(functions(app, only), settings, console, look, until_caught_up=until_caught_up, output=output)
     summary = run_async(work)
     raise SystemExit(summary.exit_code(until_caught_up=until_caught_up))
 
 
 async def _work(
-    found: Sequence[Function], settings: Settings, console: Console, look: str, *, until_caught_up: bool, as_json: bool
+    found: Sequence[Function], settings: Settings, console: Console, look: str, *, until_caught_up: bool, output: Format
 ) -> Summary:
     from dispatcher.cli.supervising import lifeline
     from dispatcher.invokers.making import make_invoker
@@ -130,11 +130,11 @@ async def _work(
         async with Report(workers, console, title=f"{settings.app} on {broker.url}"), pulse:
             server = Server(workers)
             tune_garbage_collector()
-            # What functions print is talk: with --json, stdout is for the summary alone.
-            prints = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+            # What functions print is talk: with -o json, stdout is for the summary alone.
+            prints = contextlib.redirect_stdout(sys.stderr) if output != "text" else contextlib.nullcontext()
             with prints, LoopWatchdog(local), lifeline(server):
                 summary = await server.run()
-        _tell(summary, look, as_json=as_json)
+        _tell(summary, look, output)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
             # A function in a thread can't be cancelled, and the interpreter would wait for it.
             sys.stdout.flush()
@@ -161,9 +161,9 @@ async def _require_streams(bindings: Sequence[Binding], broker: Broker, url: str
     raise ConfigurationError("\n".join(lines))
 
 
-def _tell(summary: Summary, look: str, *, as_json: bool) -> None:
+def _tell(summary: Summary, look: str, output: Format) -> None:
     from dispatcher.telemetry.summary import render
 
-    if as_json:
-        print_json(summary.as_json())
+    if output != "text":
+        print_json(summary.as_json(), lines=output == "jsonl")
     talk("\n".join(["", *render(summary, look=look)]))

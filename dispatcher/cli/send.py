@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from dispatcher.cli.options import broker_option, embedded_path, json_option, open_broker, run_async
+from dispatcher.cli.formats import Format, output_option
+from dispatcher.cli.options import broker_option, embedded_path, open_broker, run_async
 from dispatcher.cli.output import command, fail, print_json, stderr_console, talk
 from dispatcher.cli.streams import stream_name
 from dispatcher.errors import ConfigurationError
@@ -33,7 +34,7 @@ __all__ = ["send"]
     "--partitions", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Of a stream that is made."
 )
 @broker_option
-@json_option
+@output_option
 def send(
     stream: str,
     file: str,
@@ -44,12 +45,12 @@ def send(
     create: bool,
     partitions: int,
     broker: str,
-    as_json: bool,
+    output: Format,
 ) -> None:
     """Send JSON lines, each of which is the value of one event.
 
     FILE is - for stdin. Blank lines are left out. At a line that is not JSON, or has no key, it stops: the lines
-    before it are sent, and their number is told. --json prints the numbers to stdout.
+    before it are sent, and their number is told. -o json prints the numbers to stdout.
     """
     if raw and key:
         raise click.UsageError("--raw does not look into the lines, so --key has nothing to find")
@@ -68,13 +69,13 @@ def send(
         run_async(_work(sending, file, broker, made=made, partitions=partitions))
     except LineError as error:
         fail(f"{'stdin' if file == '-' else file}: {error}")
-        _summary(sending, time.monotonic() - began, as_json=as_json)
+        _summary(sending, time.monotonic() - began, output)
         raise SystemExit(1) from None
     except BaseException:
         # An outage or Ctrl-C: to send the rest, a person has to know what has arrived.
-        _summary(sending, time.monotonic() - began, as_json=as_json)
+        _summary(sending, time.monotonic() - began, output)
         raise
-    _summary(sending, time.monotonic() - began, as_json=as_json)
+    _summary(sending, time.monotonic() - began, output)
 
 
 async def _work(sending: Sending, file: str, broker: str, *, made: bool, partitions: int) -> None:
@@ -101,11 +102,12 @@ async def _prepare(opened: Broker, stream: str, broker: str, *, made: bool, part
         talk(f"created {stream} with {partitions} partitions")
 
 
-def _summary(sending: Sending, seconds: float, *, as_json: bool) -> None:
-    if as_json:
+def _summary(sending: Sending, seconds: float, output: Format) -> None:
+    if output != "text":
         numbers: dict[str, Any] = {"stream": sending.stream, "sent": sending.sent, "seconds": round(seconds, 3)}
         print_json(
-            numbers | {"partitions": {str(n): count for n, count in sorted(sending.partitions.items())}}, lines=True
+            numbers | {"partitions": {str(n): count for n, count in sorted(sending.partitions.items())}},
+            lines=output == "jsonl",
         )
     events = "event" if sending.sent == 1 else "events"
     spread = f" ({len(sending.partitions)} partitions)" if len(sending.partitions) > 1 else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from dispatcher.cli.formats import Format, output_option, print_found
-from dispatcher.cli.options import broker_option, json_option, open_broker, run_async
+from dispatcher.cli.options import broker_option, open_broker, run_async
 from dispatcher.cli.output import command, print_json, print_table, talk
 from dispatcher.cli.when import position
 from dispatcher.core.record import TopicPartition
@@ -146,9 +146,10 @@ def create(stream: str, partitions: int, given: tuple[str, ...], broker: str) ->
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="End after so many events.")
 @click.option("--follow/--no-follow", "-f", default=False, show_default=True, help="Wait for more at the end.")
 @broker_option
-@json_option
-def tail(stream: str, start: Position, limit: int | None, follow: bool, broker: str, as_json: bool) -> None:
-    """Print a stream's events: a readable line each or, with --json, a JSON object.
+@output_option
+def tail(stream: str, start: Position, limit: int | None, follow: bool, broker: str, output: Format) -> None:
+    """Print a stream's events: a readable line each or, with -o json or jsonl, a JSON object a line: a stream has no end
+    that could close an array.
 
     Reads in a consumer group of its own and commits nothing: whoever consumes the stream does not notice.
     """
@@ -157,7 +158,7 @@ def tail(stream: str, start: Position, limit: int | None, follow: bool, broker: 
     async def work() -> None:
         async with open_broker(broker, must_exist=True) as opened:
             info = await described(opened, stream)
-            await Tail(opened, info, start, limit=limit, follow=follow, as_json=as_json).run()
+            await Tail(opened, info, start, limit=limit, follow=follow, as_json=output != "text").run()
 
     run_async(work())
 
