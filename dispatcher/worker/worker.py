@@ -329,17 +329,18 @@ class Worker:
             wanted = [id_ for id_ in self._scheduler.wanted() if id_ not in self._corrupt]
             if self._span is not None:
                 wanted = [id_ for id_ in wanted if self._scheduler.partitions[id_].offsets.end < self._span.end(id_)]
-            if wanted:
-                await self._fetch(consumer, wanted)
-            else:
+            await self._fetch(consumer, wanted)
+            if not wanted:
                 self._progress.clear()
                 await self._wait_for_progress(_FETCH_WAIT)
             if self._until_caught_up and await self._is_caught_up():
                 return
 
     async def _fetch(self, consumer: Consumer, wanted: Collection[TopicPartition]) -> None:
+        # Asked for nothing, the consumer still tells what has become of it: a group that may not be joined, say.
+        wait = _FETCH_WAIT if wanted else 0.0
         try:
-            fetched = await consumer.fetch(wanted, max_records=self._settings.max_poll_records, timeout=_FETCH_WAIT)
+            fetched = await consumer.fetch(wanted, max_records=self._settings.max_poll_records, timeout=wait)
         except OffsetOutOfRange as error:
             await self._jump(consumer, TopicPartition(error.stream, error.partition), error.offset)
             return

@@ -275,6 +275,7 @@ async def test_a_worker_needs_no_more_than_these_rights(kafka_cluster: KafkaClus
         ("source", (), "DESCRIBE on the topic"),
         ("source", (DESCRIBE,), "READ on the topic"),
         ("group", (), "READ on the group"),
+        ("group", (DESCRIBE,), "READ on the group"),
         ("dead", (), "DESCRIBE on the topic"),
     ],
 )

@@ -266,6 +266,8 @@ class KafkaConsumer:
             case driver.OffsetOutOfRangeError():
                 [(partition, offset)] = error.args[0].items()
                 raise OffsetOutOfRange(partition.topic, partition.partition, offset) from error
+            case driver.GroupAuthorizationFailedError():
+                raise translate(error, f"join the group {self._group}") from error
             case driver.NoOffsetForPartitionError():
                 # Raised for the moment before the first seek.
                 return {}
