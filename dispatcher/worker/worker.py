@@ -329,15 +329,18 @@ class Worker:
             wanted = [id_ for id_ in self._scheduler.wanted() if id_ not in self._corrupt]
             if self._span is not None:
                 wanted = [id_ for id_ in wanted if self._scheduler.partitions[id_].offsets.end < self._span.end(id_)]
-            await self._fetch(consumer, wanted)
-            if not wanted:
+            if wanted:
+                await self._fetch(consumer, wanted)
+            else:
                 self._progress.clear()
-                await self._wait_for_progress(_FETCH_WAIT)
+                if not await self._wait_for_progress(_FETCH_WAIT):
+                    # Nothing moves: asked for nothing, the consumer still tells what has become of it, that its user
+                    # may not join the group, say. Not after each event, when all partitions hold what they may.
+                    await self._fetch(consumer, ())
             if self._until_caught_up and await self._is_caught_up():
                 return
 
     async def _fetch(self, consumer: Consumer, wanted: Collection[TopicPartition]) -> None:
-        # Asked for nothing, the consumer still tells what has become of it: a group that may not be joined, say.
         wait = _FETCH_WAIT if wanted else 0.0
         try:
             fetched = await consumer.fetch(wanted, max_records=self._settings.max_poll_records, timeout=wait)
@@ -386,8 +389,7 @@ class Worker:
             self.name, id_.topic, id_.partition, position, lost, first,
         )  # fmt: skip
         consumer.seek(id_, first)
-        if (partition := self._scheduler.partitions.get(id_)) is not None:
-            partition.offsets.advance(first)
+        self._pass(id_, first)
 
     def _meet_corrupt(self, consumer: Consumer, error: CorruptRecords) -> None:
         id_ = TopicPartition(error.stream, error.partition)
@@ -396,8 +398,7 @@ class Worker:
             if (more := self._throttle.admits(id_)) is not None:
                 logger.error("%s: skipped%s: %s", self.name, f" ({more} before it)" if more else "", error)
             consumer.seek(id_, error.offset + 1)
-            if (partition := self._scheduler.partitions.get(id_)) is not None:
-                partition.offsets.advance(error.offset + 1)
+            self._pass(id_, error.offset + 1)
             return
         if self._until_caught_up:
             raise error
@@ -521,14 +522,15 @@ class Worker:
     def _on_progress(self) -> None:
         self._progress.set()
 
-    async def _wait_for_progress(self, seconds: float) -> None:
+    async def _wait_for_progress(self, seconds: float) -> bool:
+        """Whether anything was settled, assigned or asked for in that time."""
         self._watchers += 1
         self._runners.watched = True
         try:
             async with asyncio.timeout(seconds):
-                await self._progress.wait()
+                return await self._progress.wait()
         except TimeoutError:
-            pass
+            return False
         finally:
             self._watchers -= 1
             self._runners.watched = self._watchers > 0
