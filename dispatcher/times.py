@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dispatcher.brokers.base import Broker
-from dispatcher.core.record import TopicPartition
+if TYPE_CHECKING:  # the commands' options read times, and their help is there at once
+    from dispatcher.brokers.base import Broker
+    from dispatcher.core.record import TopicPartition
 
 __all__ = ["Position", "offsets_at", "parse_moment", "parse_position"]
 

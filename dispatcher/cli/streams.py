@@ -10,7 +10,6 @@ from dispatcher.cli.formats import Format, output_option, print_found
 from dispatcher.cli.options import broker_option, open_broker, run_async
 from dispatcher.cli.output import command, print_json, print_table, talk
 from dispatcher.cli.when import position
-from dispatcher.core.record import TopicPartition
 from dispatcher.errors import ConfigurationError, StreamNotFound
 from dispatcher.telemetry.text import number
 
@@ -46,6 +45,7 @@ def streams() -> None:
 @output_option
 def list_streams(broker: str, output: Format) -> None:
     """Show all streams: name, partitions, events in the log."""
+    from dispatcher.core.record import TopicPartition
 
     async def work() -> list[dict[str, Any]]:
         async with open_broker(broker, must_exist=True) as opened:
@@ -76,6 +76,7 @@ def list_streams(broker: str, output: Format) -> None:
 @output_option
 def show(stream: str, broker: str, output: Format) -> None:
     """Show a stream: begin and end offset of each partition, and its configuration."""
+    from dispatcher.core.record import TopicPartition
 
     async def work() -> dict[str, Any]:
         async with open_broker(broker, must_exist=True) as opened:
