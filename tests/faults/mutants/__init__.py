@@ -1,0 +1,1 @@
+"""Dispatchers that are broken on purpose, one a module; ``apply()`` breaks the one in this process."""
