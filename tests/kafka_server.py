@@ -169,6 +169,8 @@ class KafkaCluster:
             "transaction.state.log.min.isr": str(min(2, len(self.nodes))),
             "min.insync.replicas": str(min(2, len(self.nodes))),
             "group.initial.rebalance.delay.ms": "0",
+            # So that a test need not wait 6 s, the broker's own minimum, for a member to be taken for dead.
+            "group.min.session.timeout.ms": "1000",
             "log.retention.check.interval.ms": "1000",
             "log.segment.delete.delay.ms": "1000",
         }

@@ -125,13 +125,17 @@ class Fleet:
 
     def start(self, *options: str, bootstrap: str | None = None, **environ: str) -> Member:
         """Start one more process of the app. ``environ`` is set for it alone, and ``bootstrap`` too."""
+        return self.command("run", str(self.source), *options, bootstrap=bootstrap, **environ)
+
+    def command(self, *words: str, bootstrap: str | None = None, **environ: str) -> Member:
+        """Start any other command of ``dispatch`` for the app and its Kafka: a redrive, a replay."""
         name = f"m{len(self.members) + 1}"
         log = self.folder / f"{name}.log"
         with log.open("wb") as said:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, str(_HERE / "member.py"), "run", str(_HERE / "apps" / f"{self.app}.py")),
-                    *("--broker", f"kafka://{bootstrap or self.bootstrap}", "--app", self.name, *options),
+                    *(sys.executable, str(_HERE / "member.py"), *words),
+                    *("--broker", f"kafka://{bootstrap or self.bootstrap}", "--app", self.name),
                 ],
                 cwd=self.folder,
                 env={**self._environ, INSTANCE: name, **environ},
@@ -142,6 +146,11 @@ class Fleet:
         member = Member(name, process, log)
         self.members.append(member)
         return member
+
+    @property
+    def source(self) -> Path:
+        """The app's file."""
+        return _HERE / "apps" / f"{self.app}.py"
 
     @property
     def alive(self) -> list[Member]:
@@ -174,7 +183,16 @@ class Fleet:
             )
         )
 
-    def feed(self, count: int, *, keys: int = 0, size: int = 0, begin: int = 0, partition: int | None = None) -> range:
+    def feed(
+        self,
+        count: int,
+        *,
+        keys: int = 0,
+        size: int = 0,
+        begin: int = 0,
+        partition: int | None = None,
+        stream: str | None = None,
+    ) -> range:
         """Send ``count`` records and return their ids, from ``begin`` on.
 
         Args:
@@ -183,9 +201,10 @@ class Fleet:
             size: bytes of each value, at least.
             begin: the first id. Sequences in a key follow from ids, so that two feeds go on where the first ended.
             partition: where all of them go; the partitioner's choice when left out.
+            stream: another one than the fleet's own.
         """
         ids = range(begin, begin + count)
-        self.ask(lambda broker: _feed(broker, self.stream, ids, keys, size, partition))
+        self.ask(lambda broker: _feed(broker, stream or self.stream, ids, keys, size, partition))
         return ids
 
     def commits(self, function: str = "handle", stream: str | None = None) -> dict[int, Committed]:
@@ -201,13 +220,14 @@ class Fleet:
 
         return self.ask(read)
 
-    def lag(self, function: str = "handle") -> int:
+    def lag(self, function: str = "handle", stream: str | None = None) -> int:
         """Events that the group's commits have not passed."""
+        stream = stream or self.stream
 
         async def read(broker: KafkaBroker) -> int:
-            info = await broker.describe(self.stream)
+            info = await broker.describe(stream)
             assert info is not None
-            every = [TopicPartition(self.stream, number) for number in range(info.partitions)]
+            every = [TopicPartition(stream, number) for number in range(info.partitions)]
             found = await broker.committed(f"{self.name}.{function}", every)
             first, end = await broker.beginning_offsets(every), await broker.end_offsets(every)
             return sum(

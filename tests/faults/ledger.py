@@ -180,6 +180,10 @@ class Ledger:
         every = [*([begin] if begin is not None else []), *ends, *([end] if end is not None else [])]
         return max((after - before for before, after in pairwise(every)), default=0) / 1e9
 
+    def running(self, at: int) -> list[Handling]:
+        """The handlings that were under way at a time in nanoseconds."""
+        return [each for each in self.handlings if each.started <= at and (each.ended is None or each.ended > at)]
+
     def peak(self) -> int:
         """The most handlers that ran at one time, over all processes."""
         changes = sorted(
