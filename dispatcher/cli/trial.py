@@ -18,15 +18,16 @@ from typing import Any, Literal
 
 from bindings import Binding
 from bindings.errors import InvalidOutcome
+from bindings.failure import Failure, failure_of, timed_out
+from bindings.invocation import Reply
 from bindings.results import encode
 from dispatcher.clock import Clock
-from dispatcher.core.delivery import Delivery, Failure, History, record_size
+from dispatcher.core.delivery import Delivery, History, record_size
 from dispatcher.core.offsets import OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Outgoing, Record, TopicPartition
 from dispatcher.core.retries import Verdict, judge
-from dispatcher.invokers.base import Invoker, Reply
-from dispatcher.invokers.failures import failure_of, timed_out
+from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.local import LocalInvoker
 from dispatcher.worker.records import Original, result
 from dispatcher.worker.screening import make_screen

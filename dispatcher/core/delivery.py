@@ -4,49 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bindings.failure import Failure
 from dispatcher.core.record import Record
 
 if TYPE_CHECKING:
     from dispatcher.core.partition import Partition
 
-__all__ = ["Delivery", "Failure", "FailureKind", "History", "Returned", "State", "record_size"]
-
-
-class FailureKind(StrEnum):
-    """Why an event was not handled; each kind is settled in its own way."""
-
-    #: The target did not take it (429, 503, refused, throttled): no attempt is used.
-    NOT_DELIVERED = "not_delivered"
-    #: The function ran and failed: one attempt.
-    FUNCTION = "function"
-    #: No further attempt could help: straight to the dead letters.
-    TERMINAL = "terminal"
-    #: Larger than the target takes: split, and a dead letter when it is alone.
-    OVERSIZE = "oversize"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """What went wrong with an event, or with a whole batch.
-
-    Attributes:
-        kind: how it is settled.
-        error_type: the exception's qualified name, or the target's word for it.
-        message: what a person reads.
-        retry_after: seconds that the function or target asked to be left alone; None leaves it to the policy.
-        counts: it was an attempt. What could not even be decoded never met its function.
-        retryable: False when ``give_up_on`` or ``retry_on`` say that another attempt is in vain.
-    """
-
-    kind: FailureKind
-    error_type: str
-    message: str
-    retry_after: float | None = None
-    retryable: bool = True
-    counts: bool = True
+__all__ = ["Delivery", "History", "Returned", "State", "record_size"]
 
 
 class State:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bindings import Retry
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from bindings.failure import Failure, FailureKind
+from dispatcher.core.delivery import Delivery
 
 __all__ = ["NOT_DELIVERED_WAIT", "RETRY_AFTER_CAP", "Reason", "Verdict", "judge"]
 

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from bindings import Binding
+from bindings.failure import Failure, FailureKind
 from dispatcher.core.batching import ReadyQueue
 from dispatcher.core.counters import Counters
-from dispatcher.core.delivery import Delivery, Failure, FailureKind, Returned, State, record_size
+from dispatcher.core.delivery import Delivery, Returned, State, record_size
 from dispatcher.core.flow import Breaker, Concurrency, RateLimit
 from dispatcher.core.lanes import fixed_lane, follow, succeed
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap

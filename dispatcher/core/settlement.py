@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dispatcher.core.delivery import Delivery, Failure
+from bindings.failure import Failure
+from dispatcher.core.delivery import Delivery
 from dispatcher.core.retries import Reason
 
 __all__ = ["DeadLettered", "Moved", "Settlement"]

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Protocol
 
 from bindings import Emit
-from dispatcher.core.delivery import Delivery, Failure
+from bindings.invocation import Reply
+from dispatcher.core.delivery import Delivery
 
-__all__ = ["Invoker", "Reply"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What an invocation came to.
-
-    Attributes:
-        failures: index in the batch -> what failed.
-        rest: what happened to all others, when they failed together and nobody said which; None when they are done.
-        results: what the function returned and emitted, to be produced to its output stream.
-    """
-
-    failures: Mapping[int, Failure] = field(default_factory=dict)
-    rest: Failure | None = None
-    results: Sequence[Emit] = ()
+__all__ = ["Invoker"]
 
 
 class Invoker(Protocol):
-    """Calls one binding's target. Any failure is a :class:`Reply`; only cancellation is raised.
+    """Calls one binding's target. Any failure is a :class:`~bindings.invocation.Reply`; only cancellation is raised.
 
     Attributes:
         concurrency: invocations that it can run at once; the worker starts no more.

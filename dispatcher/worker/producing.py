@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 
 from bindings import Binding
+from bindings.failure import Failure, FailureKind
 from dispatcher.brokers.base import Broker, Producer
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from dispatcher.core.delivery import Delivery
 from dispatcher.core.record import Outgoing
 from dispatcher.core.retries import Reason
 from dispatcher.core.settlement import DeadLettered, Moved, Settlement

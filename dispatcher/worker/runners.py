@@ -20,11 +20,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from bindings import Binding
 from bindings.calling import is_direct
 from bindings.errors import InvalidOutcome
+from bindings.failure import timed_out, undecodable
+from bindings.invocation import Reply, reply_to
 from dispatcher.clock import Clock
 from dispatcher.core.delivery import Delivery
 from dispatcher.core.scheduler import Scheduler
-from dispatcher.invokers.base import Invoker, Reply
-from dispatcher.invokers.failures import reply_to, timed_out, undecodable
+from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.local import LocalInvoker
 
 __all__ = ["Runners"]

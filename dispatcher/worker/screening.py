@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bindings import Binding
+from bindings.failure import Failure, FailureKind
 from dispatcher.clock import Clock
-from dispatcher.core.delivery import Failure, FailureKind, Returned
+from dispatcher.core.delivery import Returned
 from dispatcher.core.record import Record
 from dispatcher.core.scheduler import Screen
 from dispatcher.errors import FilterEvaluationError

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 
 from bindings import Binding
-from dispatcher.core.delivery import Delivery, Failure, State
+from bindings.failure import Failure
+from bindings.invocation import Reply
+from dispatcher.core.delivery import Delivery, State
 from dispatcher.core.settlement import DeadLettered
-from dispatcher.invokers.base import Reply
 from dispatcher.telemetry.throttle import Throttle
 
 __all__ = ["Teller"]

@@ -12,11 +12,13 @@ from typing import Any
 
 from bindings import Binding
 from bindings.errors import InvalidOutcome
+from bindings.failure import Failure
+from bindings.invocation import Reply, reply_to
 from dispatcher.brokers.base import Broker, Consumer
 from dispatcher.clock import Clock
 from dispatcher.config import Settings
 from dispatcher.core.counters import Counters
-from dispatcher.core.delivery import Delivery, Failure, State
+from dispatcher.core.delivery import Delivery, State
 from dispatcher.core.record import Outgoing, TopicPartition
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
@@ -28,8 +30,7 @@ from dispatcher.errors import (
     DispatchError,
     OffsetOutOfRange,
 )
-from dispatcher.invokers.base import Invoker, Reply
-from dispatcher.invokers.failures import reply_to
+from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.local import LocalInvoker
 from dispatcher.telemetry.metrics import State as WorkerState
 from dispatcher.telemetry.metrics import Statistics

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from bindings.failure import Failure, FailureKind
 from bindings.policies import Batch, Retry
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from dispatcher.core.delivery import Delivery
 from dispatcher.core.offsets import decode_metadata
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bindings.binding import Binding
+from bindings.failure import Failure, FailureKind
 from bindings.signature import Signature
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from dispatcher.core.delivery import Delivery
 from dispatcher.core.record import TopicPartition
 from dispatcher.core.scheduler import Scheduler
 

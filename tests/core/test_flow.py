@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bindings.failure import FailureKind
 from bindings.policies import Limits
-from dispatcher.core.delivery import FailureKind
 from dispatcher.core.flow import Breaker, Concurrency, RateLimit
 
 from .support import P0, P1, failure, make_scheduler, rec, take_all, take_batches

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core.delivery import Delivery, FailureKind
+from bindings.failure import FailureKind
+from dispatcher.core.delivery import Delivery
 from dispatcher.core.lanes import succeed
 from dispatcher.core.offsets import OffsetMap
 from dispatcher.core.partition import Partition

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.core.delivery import FailureKind
+from bindings.failure import FailureKind
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap, OffsetTracker, _varint, decode_metadata, encode_metadata
 from dispatcher.errors import InvalidOffsetMetadata
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bindings.failure import FailureKind
 from bindings.policies import Batch, Retry
-from dispatcher.core.delivery import Delivery, FailureKind, Returned
+from dispatcher.core.delivery import Delivery, Returned
 from dispatcher.core.offsets import OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.retries import NOT_DELIVERED_WAIT, RETRY_AFTER_CAP, Reason, Verdict, judge

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from bindings import Binding, bindings_of, on_stream
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from bindings.failure import Failure, FailureKind
+from dispatcher.core.delivery import Delivery
 from dispatcher.core.offsets import OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Outgoing, TopicPartition

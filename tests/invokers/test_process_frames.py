@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bindings import Emit
-from dispatcher.core.delivery import Failure, FailureKind
-from dispatcher.invokers.base import Reply
+from bindings.failure import Failure, FailureKind
+from bindings.invocation import Reply
 from dispatcher.invokers.process.frames import LOG, REPLY, Bytes, Frames, InvalidFrame, frame
 from dispatcher.invokers.process.logs import read_log
 from dispatcher.invokers.process.messages import Received, Record, pack_reply, pack_request, read_reply, read_request

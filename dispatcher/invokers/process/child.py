@@ -21,16 +21,14 @@ from typing import Any, NoReturn
 from bindings import Binding, Emit, InvalidOutcome, NoFunctionsFound, Retry
 from bindings.context import InvocationContext
 from bindings.discovery import discover
+from bindings.failure import FailureKind
+from bindings.invocation import Delivered, Invocations, Reply, reply_to
 from bindings.results import encode
 from bindings.signature import Signature
-from dispatcher.core.delivery import FailureKind
-from dispatcher.invokers.base import Reply
-from dispatcher.invokers.failures import reply_to
-from dispatcher.invokers.local import LocalInvoker
 from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_seconds
 from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
 from dispatcher.invokers.process.logs import Forwarder
-from dispatcher.invokers.process.messages import pack_reply, read_request
+from dispatcher.invokers.process.messages import Received, pack_reply, read_request
 
 __all__ = ["main"]
 
@@ -65,17 +63,16 @@ class Connection:
             yield from frames.feed(data)
 
 
-class Invocations(LocalInvoker):
+class ProcessInvocations(Invocations):
     """Calls the function as the local target does, so that it says the same; but a sync one in the main thread."""
 
     def __init__(self, binding: Binding) -> None:
-        super().__init__(binding, abandoned=lambda _batch, _thread: None)
-        self._binding = binding
+        super().__init__(binding)
         self._runner = asyncio.Runner()
         self._loop = self._runner.get_loop() if binding.signature.is_async else None
         self.is_out_of_memory = False
 
-    def run(self, batch: Sequence[Any]) -> Reply:
+    def finish(self, batch: Sequence[Received]) -> Reply:
         """Run one invocation to its end; its results are bytes then."""
         try:
             coroutine = self.invoke(batch)
@@ -89,7 +86,13 @@ class Invocations(LocalInvoker):
         """Cancel what an async function has left on its loop."""
         self._runner.close()
 
-    async def _run(self, _batch: Sequence[Any], argument: Any, context: InvocationContext | None) -> Any:
+    async def run(
+        self,
+        batch: Sequence[Delivered],  # noqa: ARG002 - the protocol's
+        argument: Any,
+        context: InvocationContext | None,
+    ) -> Any:
+        """Call the function in this thread."""
         try:
             if self._loop is not None:
                 return await self._call(argument, context)
@@ -133,7 +136,7 @@ def main(descriptor: int) -> None:
     logging.root.handlers[:] = [forwarder]
     logging.root.setLevel(settings["level"])
     try:
-        invocations = Invocations(_load(settings))
+        invocations = ProcessInvocations(_load(settings))
     except BaseException as error:  # noqa: BLE001 - an import may do anything
         lift_memory_limit()
         _give_up(connection, error)
@@ -142,14 +145,16 @@ def main(descriptor: int) -> None:
     invocations.end()
 
 
-def _serve(connection: Connection, invocations: Invocations, forwarder: Forwarder, settings: dict[str, Any]) -> None:
+def _serve(
+    connection: Connection, invocations: ProcessInvocations, forwarder: Forwarder, settings: dict[str, Any]
+) -> None:
     while (received := connection.receive()) is not None:
         _, header, data = received
         forwarder.begin()
         if settings["cpu_seconds"] is not None:
             renew_cpu_seconds(settings["cpu_seconds"])
         id_, batch = read_request(header, data)
-        reply = invocations.run(batch)
+        reply = invocations.finish(batch)
         last = invocations.is_out_of_memory
         answer = pack_reply(id_, reply, last=last)
         if len(answer) > settings["max_reply"]:

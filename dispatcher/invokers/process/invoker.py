@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bindings import Binding, Emit
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
+from bindings.failure import Failure, FailureKind, timed_out
+from bindings.invocation import Reply
+from dispatcher.core.delivery import Delivery
 from dispatcher.errors import ConfigurationError
-from dispatcher.invokers.base import Reply
-from dispatcher.invokers.failures import timed_out
 from dispatcher.invokers.process.handle import ProcessEnded, ProcessHandle, StartFailed
 from dispatcher.invokers.process.limits import ProcessLimits
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from bindings import Emit
 from bindings.calling import RecordLike
-from dispatcher.core.delivery import Delivery, Failure, FailureKind
-from dispatcher.invokers.base import Reply
+from bindings.failure import Failure, FailureKind
+from bindings.invocation import Reply
+from dispatcher.core.delivery import Delivery
 from dispatcher.invokers.process.frames import REPLY, REQUEST, Bytes, InvalidFrame, add, frame, pack_headers
 
 __all__ = ["Answer", "Received", "pack_reply", "pack_request", "read_reply", "read_request"]

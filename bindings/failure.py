@@ -1,20 +1,53 @@
-"""From what a function raised to a failure that can be settled."""
+"""What went wrong with an event, in the words in which it is settled: here, in another process, behind an endpoint."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from pydantic import ValidationError
 
-from bindings import Reject, Retry, RetryAfter
-from dispatcher.core.delivery import Failure, FailureKind
-from dispatcher.invokers.base import Reply
+from bindings.outcome import Reject, RetryAfter
+from bindings.policies import Retry
 
-__all__ = ["failure_of", "reply_to", "timed_out", "undecodable"]
+__all__ = ["Failure", "FailureKind", "failure_of", "timed_out", "undecodable"]
 
 # Dead letters carry it in a header, and logs on a line.
 _LONGEST_MESSAGE = 1_000
+
+
+class FailureKind(StrEnum):
+    """Why an event was not handled; each kind is settled in its own way."""
+
+    #: The target did not take it (429, 503, refused, throttled): no attempt is used.
+    NOT_DELIVERED = "not_delivered"
+    #: The function ran and failed: one attempt.
+    FUNCTION = "function"
+    #: No further attempt could help: straight to the dead letters.
+    TERMINAL = "terminal"
+    #: Larger than the target takes: split, and a dead letter when it is alone.
+    OVERSIZE = "oversize"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong with an event, or with a whole batch.
+
+    Attributes:
+        kind: how it is settled.
+        error_type: the exception's qualified name, or the target's word for it.
+        message: what a person reads.
+        retry_after: seconds that the function or target asked to be left alone; None leaves it to the policy.
+        counts: it was an attempt. What could not even be decoded never met its function.
+        retryable: False when ``give_up_on`` or ``retry_on`` say that another attempt is in vain.
+    """
+
+    kind: FailureKind
+    error_type: str
+    message: str
+    retry_after: float | None = None
+    retryable: bool = True
+    counts: bool = True
 
 
 def failure_of(error: BaseException, policy: Retry) -> Failure:
@@ -26,14 +59,6 @@ def failure_of(error: BaseException, policy: Retry) -> Failure:
     return _failure(
         FailureKind.FUNCTION, error, retryable=policy.worth_another(error) or not isinstance(error, Exception)
     )
-
-
-def reply_to(error: BaseException, policy: Retry) -> Reply:
-    """Settle an invocation that raised: all of its events failed, unless there is but one."""
-    if isinstance(error, asyncio.CancelledError):
-        # Nobody cancelled the invocation: the function let the cancellation of something else through.
-        error = RuntimeError("the function let a cancellation through that was not its own")
-    return Reply(rest=failure_of(error, policy))
 
 
 def undecodable(error: BaseException, type_name: str) -> Failure:

@@ -1,0 +1,126 @@
+"""One invocation of a function, wherever it runs: the events decoded, the call, and what the function says of them.
+
+The dispatcher's own process, a worker process, a Lambda function and an HTTP service all go through this, so that a
+function is handed the same and means the same in each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from bindings.binding import Binding
+from bindings.calling import RecordLike, caller_of, item_of
+from bindings.context import InvocationContext
+from bindings.errors import InvalidOutcome
+from bindings.failure import Failure, failure_of, undecodable
+from bindings.outcome import BatchFailures, Emit
+from bindings.policies import Retry
+from bindings.results import failures_of, named_failures, results_of
+
+__all__ = ["Delivered", "Invocations", "Reply", "reply_to"]
+
+
+class Delivered(Protocol):
+    """What is read of one event's delivery."""
+
+    @property
+    def origin(self) -> RecordLike:
+        """The event as its function is to see it."""
+
+    @property
+    def attempts(self) -> int:
+        """Deliveries before this one that counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an invocation came to.
+
+    Attributes:
+        failures: index in the batch -> what failed.
+        rest: what happened to all others, when they failed together and nobody said which; None when they are done.
+        results: what the function returned and emitted, to be produced to its output stream.
+    """
+
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+    rest: Failure | None = None
+    results: Sequence[Emit] = ()
+
+
+def reply_to(error: BaseException, policy: Retry) -> Reply:
+    """Settle an invocation that raised: all of its events failed, unless there is but one."""
+    if isinstance(error, asyncio.CancelledError):
+        # Nobody cancelled the invocation: the function let the cancellation of something else through.
+        error = RuntimeError("the function let a cancellation through that was not its own")
+    return Reply(rest=failure_of(error, policy))
+
+
+class Invocations:
+    """Invokes the Python function of a binding; whoever runs it says how in :meth:`run`."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+        self._signature = binding.signature
+        self._call = caller_of(binding.function, binding.signature)
+
+    async def run(self, batch: Sequence[Delivered], argument: Any, context: InvocationContext | None) -> Any:
+        """Call the function with its argument and wait for what it returns; what it raises goes through."""
+        raise NotImplementedError
+
+    async def invoke(self, batch: Sequence[Delivered], *, timeout: float | None = None) -> Reply:
+        """Decode the events, call the function, read what it says of them.
+
+        Args:
+            batch: the events, at least one.
+            timeout: seconds that the attempt has, when they are not the binding's.
+        """
+        failures: dict[int, Failure] = {}
+        items: list[Any] = []
+        indexes: list[int] = []
+        for index, delivery in enumerate(batch):
+            try:
+                items.append(item_of(self._signature, delivery.origin))
+                indexes.append(index)
+            except Exception as error:  # noqa: BLE001 - users' validators may raise anything
+                failures[index] = undecodable(error, self._signature.type_name)
+        if not items:
+            return Reply(failures)
+        context = None
+        if self._signature.context:
+            context = self._context([batch[index] for index in indexes], timeout)
+        argument = items if self._signature.batch else items[0]
+        try:
+            returned = await self.run(batch, argument, context)
+            named = failures_of(returned, [batch[index].origin for index in indexes])
+            # What only names failures emits nothing: results_of() leaves it out.
+            results = [*(context.emitted if context else ()), *self.results(returned)]
+        except BatchFailures as error:
+            try:
+                named = named_failures(error, items)
+            except InvalidOutcome as invalid:
+                return replace(reply_to(invalid, self._binding.retry), failures=failures)
+            results = [*context.emitted] if context else []
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise  # the runner knows whether it was it that cancelled
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a function must not end the process
+            return replace(reply_to(error, self._binding.retry), failures=failures)
+        for index, reason in named.items():
+            failures[indexes[index]] = failure_of(reason, self._binding.retry)
+        return Reply(failures, None, results)
+
+    def results(self, returned: object) -> Sequence[Emit]:
+        """Read the results in what the function returned: none where it declares no ``emits=``."""
+        return results_of(returned) if self._binding.emits else ()
+
+    def _context(self, batch: Sequence[Delivered], timeout: float | None) -> InvocationContext:
+        first = batch[0].origin
+        return InvocationContext(
+            self._binding.name,
+            f"{first.topic}/{first.partition}/{first.offset}",
+            1 + max(delivery.attempts for delivery in batch),
+            self._binding.timeout if timeout is None else timeout,
+            self._binding.emits,
+        )
