@@ -236,6 +236,22 @@ class Fleet:
 
         return self.ask(read)
 
+    def group_size(self, function: str = "handle") -> int:
+        """How many members the function's group has; one that waits to be let in is counted."""
+        return self.ask(lambda broker: broker.group_members(f"{self.name}.{function}"))
+
+    def length(self, stream: str) -> int:
+        """Offsets that a stream holds; 0 when there is none."""
+
+        async def read(broker: KafkaBroker) -> int:
+            if (info := await broker.describe(stream)) is None:
+                return 0
+            every = [TopicPartition(stream, number) for number in range(info.partitions)]
+            first, end = await broker.beginning_offsets(every), await broker.end_offsets(every)
+            return sum(end[id_] - first[id_] for id_ in every)
+
+        return self.ask(read)
+
     def records(self, stream: str) -> list[Record]:
         """All records of a stream, as another program would read them; none when there is no such stream."""
         return self.ask(lambda broker: _read_all(broker, self.bootstrap, stream))
