@@ -3,11 +3,15 @@
 KRaft, combined mode, on free ports of 127.0.0.1. Each node has five listeners for clients: ``plain``, ``sasl``
 (SASL_PLAINTEXT with PLAIN and SCRAM-SHA-512), ``tls`` (a certificate for ``localhost`` alone), ``mtls`` (it asks for the
 client's certificate too; the user is the certificate's name) and ``sasl_tls`` (SASL_SSL with every mechanism; OAUTHBEARER
-takes unsecured JWTs, whose ``sub`` is the user).
+takes unsecured JWTs, whose ``sub`` is the user). A cluster behind proxies has one more, ``proxied``: PLAINTEXT, and the
+address that clients are told is the proxy's.
 """
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -31,6 +35,7 @@ _LISTENERS = {
     "mtls": "SSL",
     "sasl_tls": "SASL_SSL",
 }
+_PROXIED = "proxied"
 #: Those with a certificate, which is for localhost.
 _WITH_TLS = ("tls", "mtls", "sasl_tls")
 
@@ -38,48 +43,96 @@ _WITH_TLS = ("tls", "mtls", "sasl_tls")
 class Node(KafkaServer):
     """One server process: broker and controller."""
 
-    def __init__(self, number: int, directory: Path, java: str, classpath: str, ports: dict[str, int]) -> None:
+    def __init__(
+        self,
+        number: int,
+        directory: Path,
+        java: str,
+        classpath: str,
+        ports: dict[str, int],
+        proxy_port: int | None = None,
+    ) -> None:
         super().__init__(directory, java, classpath)
         self.id = number
         self.ports = ports
+        #: What clients of each listener are told.
+        self.advertised = {**ports, _PROXIED: proxy_port} if proxy_port is not None else ports
 
     def partition_directory(self, topic: str, partition: int) -> Path:
         """Where the segments of a partition are."""
         return self.data / f"{topic}-{partition}"
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs, or stands frozen."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: its ports take connections and answer nothing."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+
 
 class KafkaCluster:
-    """A cluster of ``nodes`` servers in ``directory``. A context manager; the directory stays, with the logs."""
+    """A cluster of ``nodes`` servers in ``directory``. A context manager; the directory stays, with the logs.
 
-    def __init__(self, directory: Path, *, nodes: int = 1, overrides: dict[str, str] | None = None) -> None:
+    Args:
+        directory: for a folder of each server.
+        nodes: how many; three replicate everything three times, and two must have what is acknowledged.
+        overrides: settings of the servers.
+        proxy_ports: one a server: makes the listener ``proxied``, which tells clients to come by these ports.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: int = 1,
+        overrides: dict[str, str] | None = None,
+        proxy_ports: Sequence[int] = (),
+    ) -> None:
         self.directory = directory
         self.overrides = overrides or {}
         self.authority = trustme.CA()
         self.ca_file = directory / "ca.pem"
         self.nodes: list[Node] = []
         self._count = nodes
+        self._proxy_ports = tuple(proxy_ports)
+        self._listeners = {**_LISTENERS, **({_PROXIED: "PLAINTEXT"} if proxy_ports else {})}
 
     def bootstrap(self, listener: str = "plain") -> str:
         """The servers' addresses, for one of the listeners."""
         host = "localhost" if listener in _WITH_TLS else "127.0.0.1"
-        return ",".join(f"{host}:{node.ports[listener]}" for node in self.nodes)
+        return ",".join(f"{host}:{node.advertised[listener]}" for node in self.nodes)
 
     def __enter__(self) -> Self:
         java, classpath = find_java(), find_classpath()
-        ports = iter(free_ports(len(_LISTENERS) * self._count))
+        ports = iter(free_ports(len(self._listeners) * self._count))
         self.nodes = [
             Node(
                 number,
                 self.directory / f"node{number}",
                 java,
                 classpath,
-                {name: next(ports) for name in _LISTENERS},
+                {name: next(ports) for name in self._listeners},
+                self._proxy_ports[number - 1] if self._proxy_ports else None,
             )
             for number in range(1, self._count + 1)
         ]
         try:
-            for node in self.nodes:
-                self._prepare(node)
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(self._prepare, self.nodes))
             for node in self.nodes:
                 node.start()
             for node in self.nodes:
@@ -91,6 +144,7 @@ class KafkaCluster:
 
     def __exit__(self, *exc_info: object) -> None:
         for node in self.nodes:
+            node.thaw()
             node.terminate()
         for node in self.nodes:
             node.stop()
@@ -129,11 +183,11 @@ class KafkaCluster:
             "listeners": ",".join(f"{name.upper()}://127.0.0.1:{port}" for name, port in node.ports.items()),
             "advertised.listeners": ",".join(
                 f"{name.upper()}://{'localhost' if name in _WITH_TLS else '127.0.0.1'}:{port}"
-                for name, port in node.ports.items()
+                for name, port in node.advertised.items()
                 if name != "controller"
             ),
             "listener.security.protocol.map": ",".join(
-                f"{name.upper()}:{protocol}" for name, protocol in _LISTENERS.items()
+                f"{name.upper()}:{protocol}" for name, protocol in self._listeners.items()
             ),
             "inter.broker.listener.name": "PLAIN",
             "controller.listener.names": "CONTROLLER",

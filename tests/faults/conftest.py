@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from fleet import Fleet
 from kafka_server import KafkaCluster
+from proxy import Proxy
 from verdict import Verdict, write_report
 
 Size = Literal["smoke", "full"]
@@ -71,8 +73,36 @@ def fleet(tmp_path: Path, kafka_bootstrap: str) -> Iterator[Callable[..., Fleet]
         each.__exit__()
 
 
-@pytest.fixture(scope="module")
-def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    """Three servers, replication factor 3, two of which must have a record before it is acknowledged."""
-    with KafkaCluster(tmp_path_factory.mktemp("three"), nodes=3) as cluster:
+@pytest.fixture(scope="session")
+def proxies() -> Iterator[list[Proxy]]:
+    """The network before each of the three servers."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Proxy()) for _ in range(3)]
+
+
+@pytest.fixture(scope="session")
+def three_servers(tmp_path_factory: pytest.TempPathFactory, proxies: list[Proxy], size: Size) -> Iterator[KafkaCluster]:
+    """Three servers, for all modules that need them: they take 12 s to start."""
+    # How long a silent server leads on: 9 s as Kafka has it.
+    overrides = {} if size == "full" else {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+    folder = tmp_path_factory.mktemp("three")
+    ports = [proxy.port for proxy in proxies]
+    with KafkaCluster(folder, nodes=3, overrides=overrides, proxy_ports=ports) as cluster:
+        for proxy, node in zip(proxies, cluster.nodes, strict=True):
+            proxy.target = node.ports["proxied"]
         yield cluster
+
+
+@pytest.fixture
+def three_nodes(three_servers: KafkaCluster, proxies: list[Proxy]) -> Iterator[KafkaCluster]:
+    """Three servers, replication factor 3, two of which must have a record before it is acknowledged; made whole again."""
+    yield three_servers
+    for proxy in proxies:
+        proxy.set("open")
+    dead = [node for node in three_servers.nodes if not node.is_alive]
+    for node in three_servers.nodes:
+        node.thaw()
+    for node in dead:
+        node.start()
+    for node in dead:
+        node.wait_until_ready()
