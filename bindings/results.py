@@ -10,7 +10,7 @@ from bindings.calling import RecordLike
 from bindings.errors import InvalidOutcome
 from bindings.outcome import BatchFailures, Emit, EventFailed
 
-__all__ = ["encode", "failures_of", "named_failures", "results_of"]
+__all__ = ["encode", "failures_of", "in_bytes", "named_failures", "results_of"]
 
 _AWS_KEY = "batchItemFailures"
 
@@ -148,6 +148,24 @@ def encode(value: Any) -> bytes | None:
             f"a result of type {type(value).__name__} can't be made JSON: {error};"
             " return a pydantic model, a dataclass, a dict, a list, str or bytes"
         ) from error
+
+
+def in_bytes(emit: Emit) -> Emit:
+    """A result as it travels: value and key are bytes, and the headers pairs of text and bytes.
+
+    Raises:
+        InvalidOutcome: it can't be made that.
+    """
+    key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+    if key is not None and not isinstance(key, bytes):
+        raise InvalidOutcome(f"the key of a result is bytes or str, not {type(key).__name__}")
+    headers = []
+    for name, value in emit.headers:
+        if not isinstance(name, str) or not (value is None or isinstance(value, bytes)):
+            raise InvalidOutcome("the headers of a result are pairs of str and bytes")
+        name.encode()
+        headers.append((name, value))
+    return Emit(encode(emit.value), key, tuple(headers))
 
 
 def _builtins(value: Any) -> Any:

@@ -18,12 +18,12 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from bindings import Binding, Emit, InvalidOutcome, NoFunctionsFound, Retry
+from bindings import Binding, InvalidOutcome, NoFunctionsFound, Retry
 from bindings.context import InvocationContext
 from bindings.discovery import discover
 from bindings.failure import FailureKind
 from bindings.invocation import Delivered, Invocations, Reply, reply_to
-from bindings.results import encode
+from bindings.results import in_bytes
 from bindings.signature import Signature
 from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_seconds
 from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
@@ -104,7 +104,7 @@ class ProcessInvocations(Invocations):
 
     def _with_bytes(self, reply: Reply) -> Reply:
         try:
-            return replace(reply, results=[_in_bytes(emit) for emit in reply.results])
+            return replace(reply, results=[in_bytes(emit) for emit in reply.results])
         except Exception as error:  # noqa: BLE001 - users' serializers may raise anything
             return replace(reply_to(error, self._binding.retry), failures=reply.failures)
 
@@ -222,16 +222,3 @@ def _finish(coroutine: Coroutine[Any, Any, Reply]) -> Reply:
         reply: Reply = stop.value
         return reply
     raise RuntimeError("a sync function can't wait")
-
-
-def _in_bytes(emit: Emit) -> Emit:
-    key = emit.key.encode() if isinstance(emit.key, str) else emit.key
-    if key is not None and not isinstance(key, bytes):
-        raise InvalidOutcome(f"the key of a result is bytes or str, not {type(key).__name__}")
-    headers = []
-    for name, value in emit.headers:
-        if not isinstance(name, str) or not (value is None or isinstance(value, bytes)):
-            raise InvalidOutcome("the headers of a result are pairs of str and bytes")
-        name.encode()
-        headers.append((name, value))
-    return Emit(encode(emit.value), key, tuple(headers))
