@@ -28,7 +28,15 @@ from typing import NamedTuple
 from dispatcher.core.delivery import Delivery
 from dispatcher.errors import InvalidOffsetMetadata
 
-__all__ = ["METADATA_LIMIT", "OffsetMap", "OffsetTracker", "decode_metadata", "encode_metadata", "fit_metadata"]
+__all__ = [
+    "METADATA_LIMIT",
+    "OffsetMap",
+    "OffsetTracker",
+    "decode_metadata",
+    "encode_metadata",
+    "fit_metadata",
+    "merge_offsets",
+]
 
 #: The broker's default ``offset.metadata.max.bytes``.
 METADATA_LIMIT = 4096
@@ -113,6 +121,35 @@ class OffsetTracker:
                 done.append((begin, stop))
         attempts.update((offset, count) for offset, count in self.attempts.items() if offset >= self.end)
         return OffsetMap(done, attempts)
+
+
+def merge_offsets(position: int, offsets: OffsetMap, other_position: int, other: OffsetMap) -> tuple[int, OffsetMap]:
+    """What two owners of a partition have done between them: the lowest offset that neither did, and the map beyond it.
+
+    Args:
+        position: where the one stands; nothing below it is told.
+        offsets: what it knows beyond.
+        other_position: where the other stands: it has done all below.
+        other: what it knows beyond.
+    """
+    done: list[tuple[int, int]] = []
+    for start, stop in sorted([(position, other_position), *offsets.done, *other.done]):
+        begin = max(start, position)
+        if done and begin <= done[-1][1]:
+            done[-1] = (done[-1][0], max(stop, done[-1][1]))
+        elif begin < stop:
+            done.append((begin, stop))
+    if done and done[0][0] == position:
+        position = done.pop(0)[1]
+    covered = iter(done)
+    current = next(covered, None)
+    attempts: dict[int, int] = {}
+    for offset in sorted(offsets.attempts.keys() | other.attempts.keys()):
+        while current is not None and current[1] <= offset:
+            current = next(covered, None)
+        if offset >= position and (current is None or offset < current[0]):
+            attempts[offset] = max(offsets.attempts.get(offset, 0), other.attempts.get(offset, 0))
+    return position, OffsetMap(done, attempts)
 
 
 def encode_metadata(position: int, offsets: OffsetMap, limit: int = METADATA_LIMIT, kinds: str = "rbRB") -> str:

@@ -85,6 +85,11 @@ class Partition:
         due = Committed(position, metadata)
         return None if due == self._committed else due
 
+    @property
+    def last_commit(self) -> Committed | None:
+        """The last commit that the broker is known to have; None when there was none yet."""
+        return self._committed
+
     def committed(self, commit: Committed) -> None:
         """Take note that the broker has ``commit``."""
         self._committed = commit

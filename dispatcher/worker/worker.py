@@ -43,6 +43,7 @@ from dispatcher.worker.screening import make_retry_screen, make_screen
 from dispatcher.worker.span import Span
 from dispatcher.worker.telling import Teller
 from dispatcher.worker.topics import ensure_topics, existing_streams, retry_topics
+from dispatcher.worker.unsaved import Unsaved
 
 __all__ = ["Worker"]
 
@@ -102,6 +103,7 @@ class Worker:
         self._scheduler = Scheduler(binding, now=self._clock.monotonic(), rng=rng, counters=self._counters)
         self._writer = SettlementWriter(binding, broker)
         self._teller = Teller(binding)
+        self._unsaved = Unsaved()
         self._runners = Runners(
             binding,
             self._scheduler,
@@ -262,7 +264,8 @@ class Worker:
         )
         if self._stopping.is_set():
             return  # it leaves the group in a moment: its successor begins where we would
-        for id_, beginning in found.items():
+        for id_, committed in found.items():
+            beginning = self._unsaved.add(id_, committed)
             partition = self._scheduler.assign(id_, beginning.position, beginning.offsets)
             self._counters.skipped += beginning.lost
             if self._consumer is not None:
@@ -289,6 +292,8 @@ class Worker:
                 self.name, budget,
             )  # fmt: skip
         await self._commit()
+        owned = self._scheduler.partitions
+        self._unsaved.keep(owned[id_] for id_ in partitions if id_ in owned)
         self._scheduler.drop(partitions)
 
     # -- consuming
