@@ -10,7 +10,7 @@ from process_functions import OUT, STREAM, Order
 from bindings import Retry, on_stream
 
 if (_file := os.environ.get("PROCESS_TEST_FILE")) and Path(_file).exists():
-    exec(Path(_file).read_text())
+    exec(Path(_file).read_text())  # noqa: S102 - the test's own file
 
 
 @on_stream(STREAM, retry=Retry(max_attempts=1), emits=OUT, concurrency=4)
