@@ -296,6 +296,8 @@ async def _read_all(broker: KafkaBroker, bootstrap: str, stream: str) -> list[Re
     ends = await broker.end_offsets(every)
     left = {id_ for id_, first in (await broker.beginning_offsets(every)).items() if first < ends[id_]}
     found: list[Record] = []
+    if not left:
+        return found
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         auto_offset_reset="earliest",
