@@ -18,7 +18,7 @@ from bindings.errors import InvalidOutcome
 from bindings.failure import Failure, failure_of, undecodable
 from bindings.outcome import BatchFailures, Emit
 from bindings.policies import Retry
-from bindings.results import failures_of, named_failures, results_of
+from bindings.results import failures_of, in_bytes, named_failures, results_of
 
 __all__ = ["Delivered", "Invocations", "Reply", "reply_to"]
 
@@ -110,6 +110,15 @@ class Invocations:
         for index, reason in named.items():
             failures[indexes[index]] = failure_of(reason, self._binding.retry)
         return Reply(failures, None, results)
+
+    def in_bytes(self, reply: Reply) -> Reply:
+        """The reply with its results as they travel; a result that can't be made bytes is the function's failure."""
+        if not reply.results:
+            return reply
+        try:
+            return replace(reply, results=[in_bytes(emit) for emit in reply.results])
+        except Exception as error:  # noqa: BLE001 - users' serializers may raise anything
+            return replace(reply_to(error, self._binding.retry), failures=reply.failures)
 
     def results(self, returned: object) -> Sequence[Emit]:
         """Read the results in what the function returned: none where it declares no ``emits=``."""

@@ -33,7 +33,19 @@ from pydantic_core import from_json
 from bindings.calling import RecordLike
 from bindings.envelopes.record import EnvelopeError, WireRecord, event_id
 
-__all__ = ["BATCH", "STRUCTURED", "batched", "binary", "decode", "emitted", "is_cloudevent", "structured", "time_of"]
+__all__ = [
+    "BATCH",
+    "STRUCTURED",
+    "batched",
+    "binary",
+    "data_of",
+    "decode",
+    "emitted",
+    "is_cloudevent",
+    "structured",
+    "time_of",
+    "timestamp_of",
+]
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -76,6 +88,16 @@ def batched(
     return {"content-type": BATCH}, b"[" + b",".join(
         _document(each, source, type_, content_type) for each in records
     ) + b"]"
+
+
+def data_of(value: bytes | None) -> dict[str, Any]:
+    """The members of a document that hold a value: JSON where it is that, else base64; none for none."""
+    if value is None:
+        return {}
+    try:
+        return {"datacontenttype": "application/json", "data": from_json(value, allow_inf_nan=False)}
+    except ValueError:
+        return {"datacontenttype": "application/octet-stream", "data_base64": _base64(value)}
 
 
 def is_cloudevent(headers: Mapping[str, str]) -> bool:
@@ -133,6 +155,19 @@ def time_of(timestamp: int) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def timestamp_of(time: object) -> int:
+    """Milliseconds since 1970-01-01 UTC of an RFC 3339 text; -1 for what is none."""
+    if not isinstance(time, str):
+        return -1
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return -1
+    if moment.tzinfo is None:
+        return -1
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
 # -- making
 
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -187,8 +222,8 @@ def _document(record: RecordLike, source: str | None, type_: str | None, content
     value = record.value
     if value is None:
         return document
+    # Not data_of: a value that is JSON goes as the producer wrote it, not as a parser makes of it.
     if _JSON.fullmatch(attributes["datacontenttype"]) and _is_json(value):
-        # As it is: what the producer wrote, not what a parser makes of it.
         return b"".join((document[:-1], b',"data":', value, b"}"))
     return b"".join((document[:-1], b',"data_base64":"', b2a_base64(value, newline=False), b'"}'))
 
@@ -281,7 +316,7 @@ def _record(attributes: dict[str, Any], data: bytes | None) -> WireRecord:
             str(attributes.get("kafkatopic", attributes["source"])),
             int(attributes.get("kafkapartition", 0)),
             int(attributes.get("kafkaoffset", 0)),
-            _timestamp(attributes.get("time")),
+            timestamp_of(attributes.get("time")),
             a2b_base64(attributes["kafkakey"], strict_mode=True)
             if "kafkakey" in attributes
             else None
@@ -307,15 +342,3 @@ def _headers(attributes: dict[str, Any]) -> tuple[tuple[str, bytes | None], ...]
         for name, value in attributes.items()
         if name not in _OURS
     )
-
-
-def _timestamp(time: object) -> int:
-    if not isinstance(time, str):
-        return -1
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError:
-        return -1
-    if moment.tzinfo is None:
-        return -1
-    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -8,13 +8,16 @@ where they are UTF-8, as ``header.<name>``.
 from __future__ import annotations
 
 import json
-from binascii import b2a_base64
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping
+from typing import Any
 
 from bindings.calling import RecordLike
-from bindings.envelopes.cloudevents import time_of
-from bindings.envelopes.record import event_id
+from bindings.envelopes.cloudevents import time_of, timestamp_of
+from bindings.envelopes.record import EnvelopeError, WireRecord, event_id
 
-__all__ = ["encode"]
+__all__ = ["decode", "encode", "is_push"]
 
 
 def encode(record: RecordLike, *, subscription: str) -> bytes:
@@ -42,6 +45,39 @@ def encode(record: RecordLike, *, subscription: str) -> bytes:
     if record.key is not None and (key := _text(record.key)) is not None:
         message["orderingKey"] = key
     return json.dumps({"message": message, "subscription": subscription}, separators=(",", ":")).encode()
+
+
+def is_push(document: object) -> bool:
+    """Whether a decoded JSON document is such a request."""
+    return isinstance(document, Mapping) and isinstance(document.get("message"), Mapping) and "subscription" in document
+
+
+def decode(document: Mapping[str, Any]) -> WireRecord:
+    """Read the message of a push as a record; one that no dispatcher sent has its subscription as stream, and no offset.
+
+    Raises:
+        EnvelopeError: its data is not base64, or its coordinates are no numbers.
+    """
+    message = document["message"]
+    attributes = message.get("attributes") or {}
+    try:
+        data = message.get("data")
+        key = message.get("orderingKey")
+        return WireRecord(
+            str(attributes.get("stream", document["subscription"])),
+            int(attributes.get("partition", 0)),
+            int(attributes.get("offset", 0)),
+            int(attributes.get("timestamp", timestamp_of(message.get("publishTime")))),
+            None if key is None else str(key).encode(),
+            None if data is None else a2b_base64(data, strict_mode=True),
+            tuple(
+                (str(name).removeprefix("header."), str(value).encode())
+                for name, value in attributes.items()
+                if str(name).startswith("header.")
+            ),
+        )
+    except (Base64Error, AttributeError, TypeError, ValueError):
+        raise EnvelopeError("not a push of Pub/Sub: data is base64, attributes are text") from None
 
 
 def _text(value: bytes) -> str | None:

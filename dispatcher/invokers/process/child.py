@@ -23,7 +23,6 @@ from bindings.context import InvocationContext
 from bindings.discovery import discover
 from bindings.failure import FailureKind
 from bindings.invocation import Delivered, Invocations, Reply, reply_to
-from bindings.results import in_bytes
 from bindings.signature import Signature
 from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_seconds
 from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
@@ -77,7 +76,7 @@ class ProcessInvocations(Invocations):
         try:
             coroutine = self.invoke(batch)
             reply = self._loop.run_until_complete(coroutine) if self._loop else _finish(coroutine)
-            reply = self._with_bytes(reply)
+            reply = self.in_bytes(reply)
         except BaseException as error:  # noqa: BLE001 - nothing that a function raises may end its process
             reply = reply_to(error, self._binding.retry)
         return self._forgiving_memory(reply)
@@ -101,12 +100,6 @@ class ProcessInvocations(Invocations):
             self.is_out_of_memory = True
             lift_memory_limit()
             raise
-
-    def _with_bytes(self, reply: Reply) -> Reply:
-        try:
-            return replace(reply, results=[in_bytes(emit) for emit in reply.results])
-        except Exception as error:  # noqa: BLE001 - users' serializers may raise anything
-            return replace(reply_to(error, self._binding.retry), failures=reply.failures)
 
     def _forgiving_memory(self, reply: Reply) -> Reply:
         """An event that can't be decoded for want of memory is not to blame: what ran before it may have kept it."""
