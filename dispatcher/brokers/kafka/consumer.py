@@ -45,8 +45,8 @@ _PARTITION_FETCH_BYTES = 1024 * 1024
 _METADATA_AGE_MS = 10_000
 _GRACE = 0.25
 _CHECK_EVERY = 1.0
-_SILENCE = 30.0
-"""Seconds of asking with no answer from any leader; each fetch is answered within 0.5 s, records or none."""
+_SILENT_REQUESTS = 3
+"""Requests' time of asking with no answer from any leader; each fetch is answered within 0.5 s, records or none."""
 
 _NOT_ABOUT_RECORDS = (
     driver.TopicAuthorizationFailedError,
@@ -355,9 +355,10 @@ class KafkaConsumer:
         else:
             # Time spent waiting, so that a blocked loop, which is no fault of the broker's, does not count.
             self._silent += min(waited, _CHECK_EVERY)
-        if self._silent > _SILENCE:
+        limit = _SILENT_REQUESTS * self._settings.request_timeout
+        if self._silent > limit:
             self._silent = 0.0
-            raise BrokerUnavailable(f"no leader of {', '.join(self._streams)} has answered for {_SILENCE:g} s")
+            raise BrokerUnavailable(f"no leader of {', '.join(self._streams)} has answered for {limit:g} s")
         await self._check_streams()
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
@@ -378,6 +379,10 @@ class KafkaConsumer:
         if not_ours := [partition for partition in offsets if partition not in self._owned]:
             raise CommitRefused(f"can't {what}: {not_ours[0].topic}/{not_ours[0].partition} is not ours")
         client = self._connected()
+        if was_put_out(client):
+            # aiokafka would commit as no member, which a broker takes for a group that is empty: a successor that has
+            # come further, and left, would be set back.
+            raise CommitRefused(f"can't {what}: the group has put this member out")
         chosen = {self._owned[partition]: OffsetAndMetadata(*committed) for partition, committed in offsets.items()}
         with translated(what):
             # aiokafka repeats a commit for ever while the coordinator is away.
