@@ -11,12 +11,24 @@ from dispatcher.config.docstrings import descriptions_of
 from dispatcher.config.document import Document, FunctionOptions
 from dispatcher.config.kafka import KafkaOptions
 from dispatcher.config.secrets import SecretReference, TokenReference
-from dispatcher.config.targets import LocalTarget, ProcessTarget
+from dispatcher.config.targets import (
+    AwsSigV4,
+    BasicAuth,
+    BearerAuth,
+    GoogleIdToken,
+    HttpTarget,
+    LocalTarget,
+    ProcessTarget,
+)
 
 __all__ = ["json_schema"]
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that the TOML language servers know well
-_DESCRIBED: tuple[type[BaseModel], ...] = (KafkaOptions, SecretReference, TokenReference, LocalTarget, ProcessTarget)
+_DESCRIBED: tuple[type[BaseModel], ...] = (
+    *(KafkaOptions, SecretReference, TokenReference),
+    *(LocalTarget, ProcessTarget, HttpTarget),
+    *(BearerAuth, BasicAuth, GoogleIdToken, AwsSigV4),
+)
 
 
 def json_schema() -> dict[str, Any]:
@@ -52,7 +64,8 @@ def json_schema() -> dict[str, Any]:
 
 def _describe(schema: dict[str, Any], model: Any) -> None:
     schema["description"] = (model.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
-    for name, text in descriptions_of(model).items():
+    texts = {name: text for each in reversed(model.__mro__) for name, text in descriptions_of(each).items()}
+    for name, text in texts.items():
         if name in schema["properties"]:
             schema["properties"][name]["description"] = text
 
