@@ -111,6 +111,13 @@ class Invocations:
             failures[indexes[index]] = failure_of(reason, self._binding.retry)
         return Reply(failures, None, results)
 
+    def call_in_thread(self, argument: Any, context: InvocationContext | None) -> tuple[Any, BaseException | None]:
+        """Call a sync function where its exception can't be raised: an asyncio future can't hold a StopIteration."""
+        try:
+            return self._call(argument, context), None
+        except BaseException as error:  # noqa: BLE001 - invoke() tells them apart
+            return None, error
+
     def in_bytes(self, reply: Reply) -> Reply:
         """The reply with its results as they travel; a result that can't be made bytes is the function's failure."""
         if not reply.results:

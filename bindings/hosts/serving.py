@@ -12,10 +12,10 @@ from bindings.calling import RecordLike
 from bindings.context import InvocationContext
 from bindings.decorator import bindings_of
 from bindings.failure import Failure, FailureKind, timed_out
-from bindings.invocation import Delivered, Invocations, Reply
-from bindings.outcome import Emit
+from bindings.invocation import Delivered, Invocations, Reply, reply_to
+from bindings.outcome import DispatchSignal, Emit
 
-__all__ = ["Received", "Served", "binding_of", "has_failed"]
+__all__ = ["Received", "Served", "binding_of"]
 
 logger = logging.getLogger("bindings.hosts")
 
@@ -52,11 +52,6 @@ def binding_of(function: Callable[..., Any] | Binding) -> Binding:
     return bindings[0]
 
 
-def has_failed(reply: Reply, events: int) -> bool:
-    """Whether nothing of a batch was done."""
-    return reply.rest is not None or len(reply.failures) == events
-
-
 class Served(Invocations):
     """A function in a host. Sync functions run in threads, so that health checks and other requests go on."""
 
@@ -90,10 +85,15 @@ class Served(Invocations):
         try:
             if self.binding.signature.is_async:
                 return await self._call(argument, context)
-            return await asyncio.to_thread(self._call, argument, context)
+            returned, error = await asyncio.to_thread(self.call_in_thread, argument, context)
+            if error is not None:
+                raise error
+        except DispatchSignal:
+            raise  # it says what it means, and its place says nothing
         except Exception:
             logger.exception("%s failed on %d event(s)", self.binding.name, len(batch))
             raise
+        return returned
 
     async def _one(self, batch: Sequence[Received], left: float) -> Reply:
         try:
@@ -101,6 +101,11 @@ class Served(Invocations):
                 return self.in_bytes(await self.invoke(batch, timeout=left))
         except TimeoutError:
             return Reply(rest=timed_out(left))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return reply_to(error, self.binding.retry)
 
     async def _apart(self, batch: Sequence[Received], left: float) -> Reply:
         failures: dict[int, Failure] = {}

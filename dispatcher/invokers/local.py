@@ -44,7 +44,7 @@ class LocalInvoker(Invocations):
         """Await an async function here, and a sync one in its thread."""
         if self._threads is None:
             return await self._call(argument, context)
-        future = self._threads.submit(contextvars.copy_context().run, self._call_in_thread, argument, context)
+        future = self._threads.submit(contextvars.copy_context().run, self.call_in_thread, argument, context)
         try:
             returned, error = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -54,10 +54,3 @@ class LocalInvoker(Invocations):
         if error is not None:
             raise error
         return returned
-
-    def _call_in_thread(self, argument: Any, context: InvocationContext | None) -> tuple[Any, BaseException | None]:
-        # Not through the future: asyncio's can't hold a StopIteration, and the await of it would never end.
-        try:
-            return self._call(argument, context), None
-        except BaseException as error:  # noqa: BLE001 - invoke() tells them apart
-            return None, error
