@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from cel_expr_python import cel
 
@@ -97,7 +97,7 @@ class Filter:
     def _bind_value(self, record: Record, value: Any) -> Any:
         if value is _UNDECODED:
             try:
-                value = json.loads(b"null" if record.value is None else record.value)
+                value = None if record.value is None else _decode(record.value.decode())
             except (ValueError, RecursionError) as error:
                 raise self._no_answer(f"the value is not JSON: {error}") from None
         if self._fields is not None and isinstance(value, dict):
@@ -111,6 +111,14 @@ class Filter:
         if len(reason) > 300:
             reason = f"{reason[:300]}..."
         return FilterEvaluationError(f"where={self.expression!r} has no answer for this event: {reason}")
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"there is no {constant} in JSON")
+
+
+# As functions read it: UTF-8 alone, and no NaN, which would be left out by a filter without a word.
+_decode: Final = json.JSONDecoder(parse_constant=_not_json).decode
 
 
 def _compile(expression: str, names: tuple[str, ...]) -> cel.Expression:

@@ -6,14 +6,13 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from dispatcher.cli.tailing import as_json as event_as_json
 from dispatcher.core.record import TopicPartition
-from dispatcher.telemetry.text import columns, duration, printable
+from dispatcher.telemetry.text import columns, duration, moment, printable
 
 if TYPE_CHECKING:
     from dispatcher.deadletters import Found
@@ -101,5 +100,4 @@ def as_text(found: Found) -> Iterator[str]:
 def _time(milliseconds: int) -> str:
     if not milliseconds:
         return "-"
-    text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return moment(milliseconds)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import secrets
 import sys
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from dispatcher.brokers.base import Broker, StreamInfo
 from dispatcher.core.record import Record, TopicPartition
 from dispatcher.errors import OffsetOutOfRange
-from dispatcher.telemetry.text import printable
+from dispatcher.telemetry.text import moment, printable
 from dispatcher.times import Position, offsets_at
 
 __all__ = ["Tail", "as_json", "as_line"]
+
+_MOST_LEVELS = 256
 
 
 class Tail:
@@ -108,9 +111,8 @@ class Tail:
 
 def as_line(record: Record) -> str:
     """One readable line; whatever the event holds, it is one line, and moves no cursor."""
-    time = datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
     parts = [
-        time.replace("+00:00", "Z"),
+        moment(record.timestamp),
         f"{record.topic}/{record.partition}@{record.offset}",
         f"key={_shown(record.key)}",
     ]
@@ -155,15 +157,31 @@ def as_json_line(record: Record) -> str:
 def _written(data: bytes | None, *, as_json: bool) -> tuple[Any, str]:
     if data is None:
         return None, "null"
-    if as_json:
+    if as_json and not _is_deep(data):
         try:
-            return json.loads(data, parse_constant=_refuse), "json"
+            return json.loads(data, parse_constant=_refuse, parse_float=_finite), "json"
         except (ValueError, RecursionError):
             pass
     try:
         return data.decode(), "text"
     except UnicodeDecodeError:
         return base64.b64encode(data).decode(), "base64"
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether it may be nested deeper than what can be read can also be written again, which recurses as well."""
+    if data.count(b"[") + data.count(b"{") <= _MOST_LEVELS:
+        return False
+    level = deepest = 0
+    for bracket in re.findall(rb"[\[{\]}]", data):
+        level += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, level)
+    return deepest > _MOST_LEVELS
+
+
+def _finite(text: str) -> float:
+    # 1e999, which Python reads as infinity.
+    return number if math.isfinite(number := float(text)) else _refuse(text)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -12,6 +12,7 @@ __all__ = ["REDRIVES", "Letter", "read_letter", "redriven"]
 
 #: The header that counts redrives. It stays on a redriven event, so that its next dead letter goes on counting.
 REDRIVES = f"{DEAD_PREFIX}redrives"
+_MOST = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def read_letter(record: Record) -> Letter:
     """Read what :func:`dispatcher.worker.records.dead_letter` wrote.
 
     Raises:
-        ValueError: a header is missing or is no number: somebody else wrote to the dead-letter topic.
+        ValueError: a header is missing, or is no number that it can be: somebody else wrote to the dead-letter topic.
     """
     facts = {name[len(DEAD_PREFIX) :]: value for name, value in record.headers if name.startswith(DEAD_PREFIX)}
     for name in ("stream", "partition", "offset", "function", "reason"):
@@ -136,4 +137,8 @@ def _text(facts: Mapping[str, bytes | None], name: str) -> str:
 
 
 def _number(facts: Mapping[str, bytes | None], name: str) -> int:
-    return int(facts.get(name) or b"0")
+    number = int(facts.get(name) or b"0")
+    # A record may have no timestamp, which is -1.
+    if not -1 <= number <= _MOST:
+        raise ValueError(f"the header {DEAD_PREFIX}{name} is out of range")
+    return number

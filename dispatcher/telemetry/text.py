@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-__all__ = ["columns", "duration", "number", "printable"]
+__all__ = ["columns", "duration", "moment", "number", "printable"]
 
 
 def printable(text: str) -> str:
@@ -51,3 +52,12 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(milliseconds: int) -> str:
+    """``2026-03-01T12:00:00.000Z``; the number itself where it is in no year that the calendar has: producers choose it."""
+    try:
+        text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms"
+    return text.replace("+00:00", "Z")

@@ -28,6 +28,11 @@ DEAD_PREFIX = "dispatch-dead-"
 #: The same for the copies in a retry topic. They are taken off again when the event comes back.
 RETRY_PREFIX = "dispatch-retry-"
 
+#: The numbers in a retry copy, and the least that each can be: a record may have no timestamp, which is -1.
+_LEAST = {"partition": 0, "offset": 0, "timestamp": -1, "attempts": 0, "due": 0}
+_MOST = 2**53
+_MOST_DIGITS = 9
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
@@ -55,21 +60,31 @@ def retry_copy(binding: Binding, moved: Moved) -> Outgoing:
     }
     headers = [header for header in record.headers if not header[0].startswith(RETRY_PREFIX)]
     headers += [(f"{RETRY_PREFIX}{name}", str(fact).encode()) for name, fact in facts.items()]
-    return Outgoing(topic=binding.retry_topic(record.topic), value=record.value, key=record.key, headers=tuple(headers))
+    return Outgoing(
+        topic=binding.retry_topic(record.topic),
+        value=record.value,
+        key=record.key,
+        headers=tuple(headers),
+        source_timestamp=record.timestamp,
+    )
 
 
 def read_retry_copy(record: Record, wall_ms: int) -> Returned:
     """Read what :func:`retry_copy` wrote.
 
     Raises:
-        ValueError: a header is missing or is no number: somebody else wrote to the retry topic.
+        ValueError: a header is missing, or is no number that it can be: somebody else wrote to the retry topic.
     """
     facts = {name[len(RETRY_PREFIX) :]: value for name, value in record.headers if name.startswith(RETRY_PREFIX)}
     try:
         stream = (facts["stream"] or b"").decode()
-        numbers = {name: int(facts[name] or b"") for name in ("partition", "offset", "timestamp", "attempts", "due")}
+        numbers = {name: int(facts[name] or b"") for name in _LEAST}
     except KeyError as error:
         raise ValueError(f"the header {RETRY_PREFIX}{error.args[0]} is missing") from None
+    for name, number in numbers.items():
+        # Python's integers have no end, and what reckons with them does.
+        if not _LEAST[name] <= number <= _MOST:
+            raise ValueError(f"the header {RETRY_PREFIX}{name} is out of range")
     origin = Original(
         stream,
         numbers["partition"],
@@ -90,7 +105,9 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
     attempts, first-failure and last-failure (milliseconds), redrives.
     """
     record, history = letter.delivery.origin, letter.delivery.remember()
-    redrives = next((value for name, value in record.headers if name == f"{DEAD_PREFIX}redrives"), b"0")
+    redrives = next((value for name, value in record.headers if name == f"{DEAD_PREFIX}redrives"), None) or b"0"
+    if not redrives.isdigit() or len(redrives) > _MOST_DIGITS:
+        redrives = b"0"  # whoever made the event wrote it, and the letter must be readable
     facts = {
         "stream": record.topic,
         "partition": record.partition,
@@ -110,7 +127,13 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
     headers.append((f"{DEAD_PREFIX}redrives", redrives))
     # What somebody else wrote to a retry topic comes from no stream of the binding.
     source = record.topic if record.topic in binding.streams else binding.streams[0]
-    return Outgoing(topic=binding.dead_letter_topic(source), value=record.value, key=record.key, headers=tuple(headers))
+    return Outgoing(
+        topic=binding.dead_letter_topic(source),
+        value=record.value,
+        key=record.key,
+        headers=tuple(headers),
+        source_timestamp=record.timestamp,
+    )
 
 
 def truncated(letter: Outgoing, keep: int) -> Outgoing:
@@ -127,6 +150,7 @@ def truncated(letter: Outgoing, keep: int) -> Outgoing:
         value=None if value is None else value[:keep],
         key=letter.key if len(letter.key or b"") <= keep else None,
         headers=tuple(headers),
+        source_timestamp=letter.source_timestamp,
     )
 
 
@@ -152,6 +176,7 @@ def result(binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit) 
         value=encode(emit.value),
         key=key,
         headers=(*headers, ("dispatch-function", binding.name.encode()), ("dispatch-event-id", event_id.encode())),
+        source_timestamp=max(delivery.origin.timestamp for delivery in batch),
     )
 
 
