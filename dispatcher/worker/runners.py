@@ -132,6 +132,21 @@ class Runners:
                 earliest = min(earliest, deadline)
         return earliest
 
+    def let_go(self) -> None:
+        """Cancel what runs for partitions that have gone: it can complete nothing, and others need its place.
+
+        A sync function's thread can't be stopped, and keeps its place until it ends.
+        """
+        if isinstance(self._invoker, LocalInvoker) and not self._binding.signature.is_async:
+            return
+        for runner in self._runners:
+            if runner.batch is None or runner.is_late:
+                continue
+            batch = (runner.batch,) if isinstance(runner.batch, Delivery) else runner.batch
+            if not any(delivery.partition.active for delivery in batch):
+                runner.is_late = True
+                runner.task.cancel()
+
     async def close(self) -> None:
         """Cancel what still runs, and wait until it has ended: not for ever, for a function may refuse to."""
         self._closing = True

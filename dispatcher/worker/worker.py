@@ -295,6 +295,7 @@ class Worker:
         owned = self._scheduler.partitions
         self._unsaved.keep(owned[id_] for id_ in partitions if id_ in owned)
         self._scheduler.drop(partitions)
+        self._runners.let_go()
 
     # -- consuming
 

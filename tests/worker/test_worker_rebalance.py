@@ -107,6 +107,29 @@ async def test_what_comes_after_the_drain_budget_completes_nothing(bench: Bench,
     assert [record.value for record in await bench.read(output)] == ([b"call 2"] if emits else [])
 
 
+async def test_what_outlives_the_drain_gives_its_place_back(bench: Bench) -> None:
+    """What outlives the drain is cancelled, for it can complete nothing any more: a function of which it held every place
+    goes on with what it has after the rebalance."""
+    stream = await bench.stream(partitions=2)
+    for partition in (0, 1):
+        await bench.send(stream, [(None, b"x")], partition=partition)
+    calls = Counter[int]()
+
+    @on_stream(stream, concurrency=2)
+    async def handle(event: Event[bytes]) -> None:
+        calls[event.partition] += 1
+        if calls[event.partition] == 1:
+            await asyncio.Event().wait()
+
+    async with bench.running(handle, drain=0.1) as first:
+        await until(lambda: first.statistics().in_flight == 2, "both places to be held")
+        async with bench.running(handle) as second:
+            await until(lambda: second.statistics().done == 1, "the second to handle its share")
+            await until(lambda: first.statistics().done == 1, "the first to handle its own")
+            assert first.statistics().late == 2
+            assert calls == {0: 2, 1: 2}
+
+
 async def test_members_come_and_go_while_events_flow(bench: Bench) -> None:
     """Workers join and leave again and again while events are sent and handled: without a fault each event is handled
     exactly once, and the events of a key in their order."""
