@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker, StreamInfo
-from dispatcher.errors import BrokerError, BrokerRefused
+from dispatcher.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 __all__ = ["HEADER_ROOM", "ensure_topics", "existing_streams", "retry_topics", "written_streams"]
 
@@ -75,7 +75,7 @@ async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> se
         wanted = StreamInfo(name=stream, partitions=origin.partitions, config={"max.message.bytes": str(size)})
         try:
             if create:
-                await broker.create_stream(wanted)
+                await _create(broker, wanted)
                 logger.info("%s: created %s with %d partitions", binding.name, stream, origin.partitions)
                 continue
             reason = "create_topics is off"
@@ -87,3 +87,12 @@ async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> se
             binding.name, stream, reason, stream, origin.partitions,
         )  # fmt: skip
     return missing
+
+
+async def _create(broker: Broker, stream: StreamInfo) -> None:
+    try:
+        await broker.create_stream(stream)
+    except BrokerUnavailable:
+        # A busy cluster may take longer to choose the leaders of many partitions than a request has time.
+        if await broker.describe(stream.name) is None:
+            raise

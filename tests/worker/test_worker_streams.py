@@ -8,7 +8,8 @@ import pytest
 from bench import Bench, embedded, on_both, until
 
 from bindings import Event, on_stream
-from dispatcher.errors import StreamNotFound
+from dispatcher.brokers.base import StreamInfo
+from dispatcher.errors import BrokerUnavailable, StreamNotFound
 
 
 @on_both
@@ -87,3 +88,24 @@ async def test_two_streams_of_one_function(bench: Bench) -> None:
     info = await bench.broker.describe(f"{two}.handle.dead")
     assert info is not None
     assert info.partitions == 3
+
+
+async def test_a_cluster_that_is_slow_with_new_streams_ends_no_worker(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dead-letter topic was created, and its leaders were not chosen within the time of a request: the worker goes on."""
+    stream = await bench.stream()
+    await bench.send(stream, [(b"k", b"x")])
+    create = bench.broker.create_stream
+
+    async def create_slowly(wanted: StreamInfo) -> bool:
+        await create(wanted)
+        raise BrokerUnavailable("no leader is available")
+
+    monkeypatch.setattr(bench.broker, "create_stream", create_slowly)
+
+    @on_stream(stream)
+    async def handle(value: bytes) -> None:
+        pass
+
+    assert (await bench.catch_up(handle)).done == 1
