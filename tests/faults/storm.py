@@ -20,6 +20,8 @@ from typing import Literal, Protocol, Self
 
 from fleet import Fleet, Member
 
+from dispatcher.errors import BrokerError
+
 __all__ = ["UNGRACEFUL", "Disturbance", "Feeder", "Kind", "Server", "Step", "Storm", "Watch", "schedule"]
 
 Kind = Literal["join", "terminate", "restart", "kill", "freeze", "outage"]
@@ -132,6 +134,7 @@ class Feeder:
         chunk: records sent at once.
         reserve: uncommitted records below which the next chunk is sent.
         keys: see :meth:`Fleet.feed`.
+        outage: held while the broker is away: nothing is sent then, so that what was sent is known.
     """
 
     fleet: Fleet
@@ -139,6 +142,7 @@ class Feeder:
     chunk: int
     reserve: int
     keys: int
+    outage: threading.Lock
     sent: int = 0
     storming: bool = True
     error: BaseException | None = None
@@ -160,14 +164,21 @@ class Feeder:
     def _run(self) -> None:
         try:
             while self.storming:
-                # What is committed counts, for a dispatcher that loses events would leave the storm without work.
-                if self.fleet.lag() < self.reserve:
-                    self._send()
+                with self.outage:
+                    # What is committed counts, for a dispatcher that loses events would leave the storm without work.
+                    if self._lag() < self.reserve:
+                        self._send()
                 time.sleep(0.3)
             while self.sent < self.total:
                 self._send()
         except BaseException as error:  # noqa: BLE001 - raised where the feeder is left
             self.error = error
+
+    def _lag(self) -> int:
+        try:
+            return self.fleet.lag()
+        except BrokerError:
+            return self.reserve  # not known yet, just after an outage
 
     def _send(self) -> None:
         self.fleet.feed(self.chunk, keys=self.keys, begin=self.sent)
@@ -197,6 +208,7 @@ class Storm:
     patience: float = 20.0
     server: Server | None = None
     log: list[Disturbance] = field(default_factory=list)
+    outage: threading.Lock = field(default_factory=threading.Lock)
     _frozen: dict[str, tuple[float, Disturbance]] = field(default_factory=dict)
     _leaving: set[str] = field(default_factory=set)
 
@@ -208,6 +220,8 @@ class Storm:
                 self._pass_time(step.after)
                 if enough():
                     break
+                for _ in range(len(self.staying) + len(self._frozen), self.least):
+                    self.fleet.start()
                 self._bring(step, self._choose(step, watch), watch)
         finally:
             while self._frozen:
@@ -223,8 +237,15 @@ class Storm:
         return [member for member in self.fleet.alive if member.name not in gone]
 
     def crashed(self) -> list[str]:
-        """Members that ended though nobody killed them, or not as asked."""
+        """Members that ended though nobody killed them, or not as asked.
+
+        One that finds no broker when it starts says so and ends: that is for its supervisor, and no crash.
+        """
         killed = {each.member for each in self.log if each.kind == "kill"}
+        if any(each.kind == "outage" for each in self.log):
+            killed |= {member.name for member in self.fleet.members} - {
+                path.stem for path in self.fleet.folder.glob("*.ledger")
+            }
         return [
             member.name
             for member in self.fleet.members
@@ -260,8 +281,6 @@ class Storm:
 
     def _bring(self, step: Step, member: Member, watch: Watch) -> None:
         kind, count = step.kind, len(self.staying)
-        if kind == "outage" and self.server is None:
-            raise ValueError("there is no server to kill")
         everybody = kind in ("join", "outage")
         in_flight = (
             sum(watch.in_flight(each.name) for each in self.staying) if everybody else watch.in_flight(member.name)
@@ -286,11 +305,13 @@ class Storm:
                 member.freeze()
                 self._frozen[member.name] = (time.monotonic() + step.lasts, disturbance)
             case "outage":
-                assert self.server is not None
-                self.server.kill()
-                self._pass_time(step.lasts)
-                self.server.start()
-                self.server.wait_until_ready()
+                assert self.server is not None, "there is no server to kill"
+                with self.outage:
+                    disturbance.at = time.monotonic_ns()
+                    self.server.kill()
+                    self._pass_time(step.lasts)
+                    self.server.start()
+                    self.server.wait_until_ready()
         disturbance.until = time.monotonic_ns()
         self.log.append(disturbance)
 
