@@ -12,7 +12,7 @@ from dispatcher.cli.output import command
 from dispatcher.config import broker_kind
 from dispatcher.errors import FilterError
 
-__all__ = ["Finding", "of_bindings", "of_streams"]
+__all__ = ["Finding", "of_bindings", "of_routes", "of_streams"]
 
 
 class Finding(NamedTuple):
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 def of_bindings(bindings: Sequence[Binding]) -> list[Finding]:
     """What can be told without a broker."""
     findings = [finding for binding in bindings for finding in _of_one(binding)]
-    return [*findings, *_of_names(bindings), *_of_routes(bindings)]
+    return [*findings, *_of_names(bindings), *of_routes(bindings)]
 
 
 def of_streams(bindings: Sequence[Binding], there: Collection[str], url: str) -> list[Finding]:
@@ -155,7 +155,7 @@ def _of_names(bindings: Sequence[Binding]) -> Iterator[Finding]:
             )
 
 
-def _of_routes(bindings: Sequence[Binding]) -> Iterator[Finding]:
+def of_routes(bindings: Sequence[Binding]) -> Iterator[Finding]:
     """Events that come back: by results, by dead letters, or by both."""
     consumers: dict[str, list[Binding]] = {}
     for binding in bindings:

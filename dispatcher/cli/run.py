@@ -94,9 +94,22 @@ def run(
     settings = configuration().named(app_name(app, name))
     named = () if name is None else ("--app", name)
     look = command("dlq", "list", "FN", *app, *named, broker=settings.broker)
-    work = _work(functions(app, only), settings, console, look, until_caught_up=until_caught_up, output=output)
+    found = functions(app, only)
+    # Those left out by --only may run elsewhere, and would send the letters back all the same.
+    _refuse_cycles([function.binding for function in (functions(app) if only else found)])
+    work = _work(found, settings, console, look, until_caught_up=until_caught_up, output=output)
     summary = run_async(work)
     raise SystemExit(summary.exit_code(until_caught_up=until_caught_up))
+
+
+def _refuse_cycles(bindings: Sequence[Binding]) -> None:
+    from dispatcher.cli.findings import of_routes
+
+    for finding in of_routes(bindings):
+        if finding.severity == "error":
+            error = ConfigurationError(f"{finding.where}: {finding.message}")
+            error.add_note(finding.mend)
+            raise error
 
 
 async def _work(

@@ -12,7 +12,7 @@ __all__ = ["REDRIVES", "Letter", "read_letter", "redriven"]
 
 #: The header that counts redrives. It stays on a redriven event, so that its next dead letter goes on counting.
 REDRIVES = f"{DEAD_PREFIX}redrives"
-_MOST = 2**53
+_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -38,17 +39,23 @@ class JSONFormatter(logging.Formatter):
     as ``extra=``, and ``traceback``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = {
+        fields = {name: _finite(value) for name, value in vars(record).items() if name not in _STANDARD}
+        # Last, so that no field of a function's passes for one of these.
+        fields |= {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         # ASCII alone: a terminal that shows the file is as safe as with the text format.
         return json.dumps(fields, default=str)
+
+
+def _finite(value: Any) -> Any:
+    # JSON has neither NaN nor infinity.
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _ConsoleHandler(logging.Handler):

@@ -30,7 +30,7 @@ RETRY_PREFIX = "dispatch-retry-"
 
 #: The numbers in a retry copy, and the least that each can be: a record may have no timestamp, which is -1.
 _LEAST = {"partition": 0, "offset": 0, "timestamp": -1, "attempts": 0, "due": 0}
-_MOST = 2**53
+_MOST = 2**63 - 1
 _MOST_DIGITS = 9
 
 
