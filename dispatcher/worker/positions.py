@@ -15,7 +15,7 @@ from dispatcher.core.offsets import OffsetMap, decode_metadata
 from dispatcher.core.record import Committed, TopicPartition
 from dispatcher.errors import InvalidOffsetMetadata
 
-__all__ = ["Beginning", "beginnings", "ends_of"]
+__all__ = ["Beginning", "beginnings", "ends_of", "never_committed"]
 
 logger = logging.getLogger("dispatcher.worker")
 
@@ -80,6 +80,22 @@ async def beginnings(
             found[partition] = Beginning(begins[partition], OffsetMap())
         else:
             found[partition] = _resume(partition, commit, group, first[partition], end[partition], foreign_metadata)
+    return found
+
+
+async def never_committed(broker: Broker, group: str, streams: Iterable[str]) -> set[TopicPartition]:
+    """The partitions of those streams in which the group has no commit at all: where ``start=`` counts.
+
+    One without a commit beside others that have one was added later, and all its events are for the group, whoever of
+    its members sees it first.
+    """
+    found: set[TopicPartition] = set()
+    for stream in streams:
+        if (info := await broker.describe(stream)) is not None:
+            every = [TopicPartition(stream, number) for number in range(info.partitions)]
+            commits = await broker.committed(group, every)
+            if all(commit is None for commit in commits.values()):
+                found.update(every)
     return found
 
 

@@ -35,7 +35,7 @@ from dispatcher.invokers.local import LocalInvoker
 from dispatcher.telemetry.metrics import State as WorkerState
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.throttle import Throttle
-from dispatcher.worker.positions import beginnings, ends_of
+from dispatcher.worker.positions import beginnings, ends_of, never_committed
 from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
 from dispatcher.worker.runners import Runners
@@ -131,7 +131,7 @@ class Worker:
         self._targets: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._corrupt: set[TopicPartition] = set()
-        self._known: dict[str, int] = {}
+        self._fresh: set[TopicPartition] = set()
         self._joined = False
         self._state: WorkerState = "joining"
         self._throttle = Throttle(10.0)
@@ -158,9 +158,7 @@ class Worker:
                 self._targets = self._span.targets
             else:
                 self._streams = await existing_streams(self._binding, self._broker, known=self._streams)
-                for stream in self._binding.streams:
-                    if (info := await self._broker.describe(stream)) is not None:
-                        self._known[stream] = info.partitions
+                self._fresh = await never_committed(self._broker, self.group, self._binding.streams)
                 if self._until_caught_up:
                     self._targets = await ends_of(self._broker, self._streams)
             while not self._stopping.is_set():
@@ -249,7 +247,7 @@ class Worker:
 
     def _is_whole(self, id_: TopicPartition) -> bool:
         """Whether ``start=`` is not meant for it: a partition that came later, or what came back by a retry topic."""
-        return id_.topic not in self._binding.streams or id_.partition >= self._known.get(id_.topic, id_.partition + 1)
+        return id_ not in self._fresh
 
     async def _begin(self, partitions: Collection[TopicPartition]) -> None:
         found = await beginnings(

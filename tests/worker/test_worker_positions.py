@@ -192,6 +192,20 @@ async def test_a_start_is_kept_before_the_first_event(bench: Bench) -> None:
     assert seen == [b"3", b"4"]
 
 
+@on_both
+async def test_a_start_is_not_for_a_partition_that_came_while_nobody_was_there(bench: Bench) -> None:
+    """start="latest" is for the beginning of the group: a partition without a commit, beside one with, was added later,
+    and all its events are delivered, though no member has ever seen the stream without it."""
+    stream, seen = await bench.stream(), []
+    await bench.send(stream, numbers(0, 3))
+    handle = collector(stream, seen, start="latest")
+    await bench.commit(handle, stream, Committed(3))
+    await bench.broker.add_partitions(stream, 2)
+    await bench.send(stream, numbers(3, 5), partition=1)
+    await bench.catch_up(handle)
+    assert seen == [b"3", b"4"]
+
+
 async def test_the_group_is_named_after_app_and_function(bench: Bench) -> None:
     """Each function of an app has a group of its own."""
     handle = collector("events", [], name="mine")
