@@ -9,6 +9,7 @@ DispatchError
 │   ├── BrokerRefused          it answered, and said no
 │   │   ├── AuthenticationFailed   wrong user, password or token
 │   │   ├── AuthorizationFailed    the user may not do this
+│   │   ├── MetadataTooLarge       a commit carries more than it takes
 │   │   └── UntrustedBroker        its certificate is not trusted, or is for another host
 │   ├── StreamNotFound         the topic, or the partition, is not there
 │   ├── RecordTooLarge         the topic does not take a record of that size
@@ -37,6 +38,7 @@ __all__ = [
     "FilterEvaluationError",
     "InvalidOffsetMetadata",
     "KafkaUnavailable",
+    "MetadataTooLarge",
     "OffsetOutOfRange",
     "RecordTooLarge",
     "StreamNotFound",
@@ -90,6 +92,10 @@ class StreamNotFound(BrokerError):
 
 class RecordTooLarge(BrokerError):
     """Raised when a record is larger than the topic, the broker or the client takes."""
+
+
+class MetadataTooLarge(BrokerRefused):
+    """Raised when a commit's metadata is larger than the broker's ``offset.metadata.max.bytes``."""
 
 
 class CommitRefused(BrokerError):

@@ -78,6 +78,7 @@ class Consumer(Protocol):
 
         Raises:
             CommitRefused: a partition has gone to another member.
+            MetadataTooLarge: the broker takes less; other partitions may have been committed.
             BrokerUnavailable: no answer within 10 s; it may or may not have been committed.
         """
 

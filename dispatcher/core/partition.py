@@ -10,6 +10,9 @@ __all__ = ["Partition"]
 
 #: Past this part of the metadata limit, new events of the partition wait until the map is smaller.
 _MAP_IS_FULL = 0.75
+# Where fewer bytes than this are taken, sixteen events at a time (the default) fill them with nothing stuck, with some 80:
+# all would wait all the time, and only to repeat less after a crash.
+_LEAST_TO_WAIT_FOR = 128
 
 
 class Partition:
@@ -81,7 +84,7 @@ class Partition:
             self._map_is_full = False
             return None
         metadata, whole = fit_metadata(position, self.offsets.offset_map(), limit)
-        self._map_is_full = not whole or len(metadata) > _MAP_IS_FULL * limit
+        self._map_is_full = limit >= _LEAST_TO_WAIT_FOR and (not whole or len(metadata) > _MAP_IS_FULL * limit)
         due = Committed(position, metadata)
         return None if due == self._committed else due
 

@@ -46,6 +46,7 @@ class Scheduler:
         in_flight: invocations that run.
         limit: how many may; 0 while paused.
         paused: nothing starts until :meth:`resume`.
+        metadata_limit: bytes that the broker takes with a commit; may be lowered when it says that it takes less.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Scheduler:
         self._by_key = binding.order == "key"
         self._unordered = binding.order == "none"
         self._fixed_lane = fixed_lane(binding.order)
-        self._metadata_limit = metadata_limit
+        self.metadata_limit = metadata_limit
         self._rng = rng or random.Random()  # noqa: S311 - jitter guards nothing
         self._partitions: dict[TopicPartition, Partition] = {}
         self._waiting: list[tuple[float, int, Delivery]] = []
@@ -486,7 +487,7 @@ class Scheduler:
         """What to commit now: partitions of which the broker does not have the latest yet."""
         due = {}
         for id_, partition in self._partitions.items():
-            commit = partition.due_commit(self._metadata_limit)
+            commit = partition.due_commit(self.metadata_limit)
             if commit is not None:
                 due[id_] = commit
         return due

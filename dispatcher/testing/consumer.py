@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from dispatcher.brokers.base import RebalanceListener
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.errors import BrokerError, BrokerRefused, CommitRefused, OffsetOutOfRange
+from dispatcher.errors import BrokerError, CommitRefused, MetadataTooLarge, OffsetOutOfRange
 from dispatcher.testing.log import Log
 
 __all__ = ["MemoryConsumer", "check_metadata"]
@@ -24,10 +24,10 @@ def check_metadata(partition: TopicPartition, metadata: str) -> None:
     """Refuse what Kafka would.
 
     Raises:
-        BrokerRefused: it is too large.
+        MetadataTooLarge: just that.
     """
     if (size := len(metadata.encode())) > _MAX_METADATA:
-        raise BrokerRefused(
+        raise MetadataTooLarge(
             f"commit metadata of {size:,} bytes for {partition[0]}/{partition[1]} is larger than {_MAX_METADATA:,} bytes"
         )
 

@@ -19,7 +19,8 @@ from dispatcher.clock import Clock
 from dispatcher.config import Settings
 from dispatcher.core.counters import Counters
 from dispatcher.core.delivery import Delivery, State
-from dispatcher.core.record import Outgoing, TopicPartition
+from dispatcher.core.offsets import METADATA_LIMIT
+from dispatcher.core.record import Committed, Outgoing, TopicPartition
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
 from dispatcher.errors import (
@@ -28,6 +29,7 @@ from dispatcher.errors import (
     CommitRefused,
     CorruptRecords,
     DispatchError,
+    MetadataTooLarge,
     OffsetOutOfRange,
 )
 from dispatcher.invokers.base import Invoker
@@ -556,19 +558,33 @@ class Worker:
 
     async def _commit(self) -> None:
         async with self._committing:
-            due = self._scheduler.due_commits()
-            if not due or self._consumer is None:
+            while (due := self._scheduler.due_commits()) and self._consumer is not None:
+                try:
+                    await self._consumer.commit(due)
+                except MetadataTooLarge:
+                    self._shorten(due)
+                    continue
+                except CommitRefused as error:
+                    logger.info("%s: not committed, the partitions have gone: %s", self.name, error)
+                except BrokerUnavailable as error:
+                    if (more := self._throttle.admits("commit")) is not None:
+                        logger.warning(
+                            "%s: could not commit%s: %s", self.name, f" ({more} times)" if more else "", error
+                        )
+                else:
+                    self._scheduler.committed(due)
+                    self._counters.commits += 1
                 return
-            try:
-                await self._consumer.commit(due)
-            except CommitRefused as error:
-                logger.info("%s: not committed, the partitions have gone: %s", self.name, error)
-            except BrokerUnavailable as error:
-                if (more := self._throttle.admits("commit")) is not None:
-                    logger.warning("%s: could not commit%s: %s", self.name, f" ({more} times)" if more else "", error)
-            else:
-                self._scheduler.committed(due)
-                self._counters.commits += 1
+
+    def _shorten(self, refused: Mapping[TopicPartition, Committed]) -> None:
+        """Let commits carry half of the metadata that was too large for the broker: it does not say what it takes."""
+        if self._scheduler.metadata_limit == METADATA_LIMIT:
+            logger.warning(
+                "%s: the broker takes less metadata with a commit than Kafka's default (offset.metadata.max.bytes=%d):"
+                " of what is done out of order, what does not fit is delivered again after a crash or a rebalance",
+                self.name, METADATA_LIMIT,
+            )  # fmt: skip
+        self._scheduler.metadata_limit = max(len(commit.metadata) for commit in refused.values()) // 2
 
     async def _measure_backlog(self) -> None:
         while True:

@@ -135,6 +135,19 @@ def test_a_truncated_map_holds_new_work_back() -> None:
     assert scheduler.wanted() == [P0]
 
 
+def test_where_next_to_no_metadata_is_taken_nothing_waits_for_room() -> None:
+    """Proves that a limit which ordinary work fills holds no new work back, whatever is left out of the map."""
+    scheduler = make_scheduler(order="none", concurrency=16)
+    partition = scheduler.partitions[P0]
+    scheduler.admit(P0, [rec(n) for n in range(16)], now=1.0)
+    for delivery in take_all(scheduler, 1.0)[1::2]:
+        scheduler.done(delivery)
+    commit = partition.due_commit(30)
+    assert commit is not None
+    assert len(commit.metadata) <= 30
+    assert scheduler.wanted() == [P0]
+
+
 def sparse_bits(count: int) -> list[bool]:
     """True for about half, in no pattern."""
     seed, bits = 1, []

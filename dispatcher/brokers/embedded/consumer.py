@@ -13,7 +13,7 @@ from dispatcher.brokers.embedded.membership import Membership
 from dispatcher.brokers.embedded.position import Position
 from dispatcher.brokers.embedded.signals import Watcher
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.errors import BrokerRefused, CommitRefused, CorruptRecords, OffsetOutOfRange, StreamNotFound
+from dispatcher.errors import CommitRefused, CorruptRecords, MetadataTooLarge, OffsetOutOfRange, StreamNotFound
 
 __all__ = ["EmbeddedConsumer", "check_metadata"]
 
@@ -29,10 +29,10 @@ def check_metadata(partition: TopicPartition, metadata: str) -> None:
     """Refuse what Kafka would.
 
     Raises:
-        BrokerRefused: it is too large.
+        MetadataTooLarge: just that.
     """
     if len(metadata.encode()) > _MAX_METADATA:
-        raise BrokerRefused(
+        raise MetadataTooLarge(
             f"commit metadata of {len(metadata.encode()):,} bytes for {partition.topic}/{partition.partition} "
             f"is larger than {_MAX_METADATA:,}"
         )

@@ -15,6 +15,7 @@ from dispatcher.errors import (
     BrokerUnavailable,
     CommitRefused,
     DispatchError,
+    MetadataTooLarge,
     RecordTooLarge,
     StreamNotFound,
 )
@@ -44,6 +45,7 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], type[BrokerError]], ...] = (
         RecordTooLarge,
     ),
     ((driver.UnknownTopicOrPartitionError,), StreamNotFound),
+    ((driver.OffsetMetadataTooLargeError,), MetadataTooLarge),
     (
         (
             driver.CommitFailedError,
