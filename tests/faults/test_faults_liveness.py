@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,26 +18,30 @@ ROW = "a function blocks the event loop past the session timeout"
 HEAVY = 1_000_000
 
 
-def probe(fleet: Fleet, verdict: Verdict, *, limit: float, events: int, members: int = 1) -> None:
+def probe(fleet: Fleet, verdict: Verdict, *, block: float, limit: float, events: int, members: int) -> None:
     """Have one function work, block the event loop under it, and see what becomes of both."""
     heavy = f"{fleet.stream}.heavy"
     fleet.create(4)
     fleet.create(1, stream=heavy)
-    ids = fleet.feed(events, keys=50)
+    ids = range(events)
     for _ in range(members):
         fleet.start()
-    until(lambda: len(fleet.ledger().succeeded()) > events // 20, "the work to begin")
+    until(lambda: {fleet.group_size(), fleet.group_size("compute")} == {members}, "all to join")
+    fleet.feed(200, keys=50)
+    until(lambda: len({each.instance for each in fleet.ledger().handlings}) == members, "all to have work")
+    fleet.feed(events - 200, keys=50, begin=200)
     fleet.feed(1, begin=HEAVY, stream=heavy)
     until(lambda: HEAVY in fleet.ledger().attempts(), "the event loop to be blocked")
-    blocked = fleet.ledger()
-    began = next(each.started for each in blocked.handlings if each.id == HEAVY)
-    assert any(each.ended is None for each in blocked.handlings if each.id != HEAVY), "nobody was at work"
+    blocking = next(each for each in fleet.ledger().handlings if each.id == HEAVY)
+    began = blocking.started
+    victims = [each for each in fleet.ledger().running(began) if each.instance == blocking.instance]
+    assert len(victims) > 1, "nobody else was at work"
 
     def is_over() -> bool:
         return not fleet.ledger().missing(ids) and not fleet.lag() and not fleet.lag("compute", heavy)
 
     try:
-        until(is_over, "all to be done and committed", patience=limit + 2, every=0.25)
+        until(is_over, "all to be done and committed", patience=block + limit + 2, every=0.25)
         is_committed = True
     except AssertionError:
         is_committed = False
@@ -60,13 +65,14 @@ def test_a_function_that_blocks_the_event_loop(
     done: the very event that blocked is not delivered again, which would block for ever. The log names the function."""
     full = size == "full"
     alone, pair = (40.0, 15.0) if full else (3.0, 3.0)
-    events, limit = (20_000, 60) if full else (1_500, 8)
+    events, limit = (16_000, 60) if full else (4_000, 8)
     session = {} if full else {"DISPATCH_KAFKA__SESSION_TIMEOUT": "2"}
     in_two = f"{ROW}, in a group of two"
     arms = [
         (
             verdict(row, mutant or "dispatch"),
             fleet("blocking", mutant=mutant, environ={"FAULTS_BLOCK": str(block), **session}),
+            block,
             members,
         )
         for row, mutant, block, members in (
@@ -79,8 +85,8 @@ def test_a_function_that_blocks_the_event_loop(
     ]
     with ThreadPoolExecutor() as pool:  # each waits for most of its time
         running = [
-            pool.submit(probe, under_test, each, limit=limit, events=events, members=members)
-            for each, under_test, members in arms
+            pool.submit(probe, under_test, each, block=block, limit=limit, events=events, members=members)
+            for each, under_test, block, members in arms
         ]
         for each in running:
             each.result()
@@ -90,3 +96,41 @@ def test_a_function_that_blocks_the_event_loop(
     unwatched.must_break("log lines that name the function and the place")
     ended.must_break("longest silence of the other function")
     forgetful.must_break("calls for the event that blocks")
+
+
+def probe_crash(fleet: Fleet, verdict: Verdict) -> None:
+    """Have one of 100 events end the process of its handler, and start that again as a supervisor would."""
+    fleet.create(2)
+    fleet.feed(100, keys=10)
+    deaths = 0
+    while deaths < 2:
+        member = fleet.start()
+        until(lambda: not member.is_alive or not fleet.lag(), "the end of the process or of the work")  # noqa: B023
+        if member.is_alive:
+            break
+        deaths += 1
+    fleet.stop_all()
+    ledger = fleet.ledger()
+    verdict.equal("dispatchers that it took with it", deaths, 0)
+    verdict.equal("calls for the event", ledger.attempts()[50], 3)
+    verdict.equal("the last of its attempts", max(each.attempt for each in ledger.handlings if each.id == 50), 3)
+    verdict.equal("dead letters", len(fleet.records(f"{fleet.stream}.handle.dead")), 1)
+    verdict.equal("other events that nobody handled", len(ledger.missing({*range(100)} - {50})), 0)
+
+
+def test_an_event_that_ends_its_process(fleet: Callable[..., Fleet], verdict: Callable[..., Verdict]) -> None:
+    """With processes of its own, a function that ends one has failed, once: the event becomes a dead letter after its
+    attempts. In the dispatcher's process it takes that with it, each time anew, and no attempt is counted."""
+    row = "an event whose handler ends the process it runs in"
+    variables = ["FAULTS_STREAM", "FAULTS_LEDGER", "FAULTS_INSTANCE"]
+    target = json.dumps({"type": "process", "processes": 1, "environment": variables})
+    product, local = verdict(row), verdict(row, "in the dispatcher's own process")
+    with ThreadPoolExecutor() as pool:
+        running = [
+            pool.submit(probe_crash, fleet("ending", environ={"DISPATCH_FUNCTIONS__HANDLE__TARGET": target}), product),
+            pool.submit(probe_crash, fleet("ending"), local),
+        ]
+        for each in running:
+            each.result()
+    product.must_hold()
+    local.must_break("dispatchers that it took with it")
