@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from dispatcher.devkafka import KAFKA_VERSION
 
 __all__ = ["Figure", "Verdict", "write_report"]
 
@@ -74,10 +79,26 @@ def write_report(verdicts: Iterable[Verdict], folder: Path, **about: Any) -> Non
     """Write ``faults.json`` and ``faults.md`` into the folder."""
     every = list(verdicts)
     folder.mkdir(parents=True, exist_ok=True)
-    machine = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    document = {**about, **machine, "verdicts": [{**asdict(each), "holds": not each.broken} for each in every]}
+    document = {**about, **_surroundings(), "verdicts": [{**asdict(each), "holds": not each.broken} for each in every]}
     (folder / "faults.json").write_text(json.dumps(document, indent=1) + "\n")
     (folder / "faults.md").write_text("\n".join(_table(every)) + "\n")
+
+
+def _surroundings() -> dict[str, Any]:
+    """When it was, on what machine, with which versions: a figure without them says nothing."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "versions": {
+            "Dispatch": version("dispatch-runtime"),
+            "Apache Kafka": "another" if os.environ.get("KAFKA_BOOTSTRAP_SERVERS") else KAFKA_VERSION,
+            "aiokafka": version("aiokafka"),
+            "Python": platform.python_version(),
+        },
+    }
 
 
 def _table(verdicts: list[Verdict]) -> list[str]:
