@@ -7,7 +7,7 @@ below 10,000   take ``FAULTS_SLOW`` seconds
 the others     take ``FAULTS_WORK`` milliseconds
 =============  ====================================================================================================
 
-The policy: five attempts, waits of 0.1, 10, 30 and 30 s with no jitter. ``FAULTS_REJECT`` makes dead letters of all.
+The policy: five attempts, waits of 0.3, 30, 30 and 30 s with no jitter. ``FAULTS_REJECT`` makes dead letters of all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORK = float(os.environ.get("FAULTS_WORK", "1")) / 1000
 @on_stream(
     os.environ["FAULTS_STREAM"],
     concurrency=48,
-    retry=Retry(max_attempts=5, initial=0.1, multiplier=100, max_delay=30, jitter="none"),
+    retry=Retry(max_attempts=5, initial=0.3, multiplier=100, max_delay=30, jitter="none"),
 )
 async def handle(event: Event[bytes], context: Context) -> None:
     with handling(event, context) as id_:
