@@ -72,13 +72,13 @@ def _collect(targets: tuple[str, ...], only: tuple[str, ...]) -> tuple[list[Bind
     from bindings.discovery import discover
     from bindings.errors import BindingError, NoFunctionsFound
     from dispatcher.cli.findings import Finding
-    from dispatcher.config.functions import configured
+    from dispatcher.config.functions import binds_alone, configured
     from dispatcher.errors import ConfigurationError
 
     settings = configuration()
     bindings: dict[int, Binding] = {}
     findings: list[Finding] = []
-    alone = any(options.function for options in settings.functions.values())
+    alone = any(map(binds_alone, settings.functions.values()))
     for target in targets or (".",):
         try:
             bindings |= {id(binding): binding for binding in discover(target)}

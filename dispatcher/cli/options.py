@@ -155,13 +155,13 @@ def functions(targets: tuple[str, ...], only: tuple[str, ...] = ()) -> list[Func
     """
     from bindings.discovery import discover
     from bindings.errors import NoFunctionsFound
-    from dispatcher.config.functions import configured
+    from dispatcher.config.functions import binds_alone, configured
 
     settings = configuration()
     try:
         found = discover(*(targets or (".",)))
     except NoFunctionsFound:
-        if targets or not any(options.function for options in settings.functions.values()):
+        if targets or not any(map(binds_alone, settings.functions.values())):
             raise
         found = []
     return selected(configured(found, settings, whole=is_whole(targets)), only)

@@ -19,9 +19,9 @@ from dispatcher.config.problems import Problem, nearest, raise_all
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from dispatcher.config.targets import LocalTarget, ProcessTarget
+    from dispatcher.config.targets import Target
 
-__all__ = ["Function", "configured", "overridden"]
+__all__ = ["Function", "binds_alone", "configured", "overridden"]
 
 _POLICIES = ("batch", "retry", "limits")
 
@@ -39,13 +39,20 @@ class Function:
 
     binding: Binding
     declared: Binding
-    target: LocalTarget | ProcessTarget | None
+    target: Target | None
     origins: Mapping[tuple[str, ...], Origin]
 
     @property
     def target_name(self) -> str:
         """The kind of its target: ``"local"``."""
         return self.target.type if self.target is not None else "local"
+
+
+def binds_alone(options: Any) -> bool:
+    """Whether what is said of a function binds it, with no decorator: it names the code, or a target that has it."""
+    from dispatcher.config.targets import RemoteTarget
+
+    return bool(options.function) or isinstance(options.target, RemoteTarget)
 
 
 def configured(bindings: Sequence[Binding], configuration: Configuration, *, whole: bool = True) -> list[Function]:
@@ -73,9 +80,12 @@ def configured(bindings: Sequence[Binding], configuration: Configuration, *, who
     for name, options in unknown.items():
         if not whole:
             continue
-        if not getattr(options, "function", None):
+        if not binds_alone(options) or not (options.function or options.streams):
             close = nearest(name, {binding.name for binding in bindings})
-            message = f'there is no such function{close} (function = "module:name" would bind one here)'
+            message = (
+                f'there is no such function{close} (function = "module:name" would bind one here; streams = ["..."]'
+                ' with a target such as { type = "http", url = "..." } one elsewhere)'
+            )
             problems.append(_problem(configuration, (name,), message))
         elif (bound := _bound(name, options, configuration, problems)) is not None:
             functions.append(_one(bound, name, options, configuration, problems))
@@ -170,6 +180,8 @@ def _bound(name: str, options: Any, configuration: Configuration, problems: list
     if not options.streams:
         problems.append(_problem(configuration, (name,), 'it consumes no stream: write streams = ["..."]'))
         return None
+    if not options.function:
+        return _bound_elsewhere(name, options, configuration, problems)
     root = str(configuration.root)
     if root not in sys.path:
         sys.path.insert(0, root)
@@ -190,6 +202,18 @@ def _bound(name: str, options: Any, configuration: Configuration, problems: list
         return bind(function, *options.streams, name=name)
     except BindingError as error:
         problems.append(_problem(configuration, (name, "function"), str(error)))
+        return None
+
+
+def _bound_elsewhere(name: str, options: Any, configuration: Configuration, problems: list[Problem]) -> Binding | None:
+    """The binding of a function that is at its target, and has no code here."""
+    from dispatcher.config.elsewhere import function_elsewhere, functions_elsewhere
+
+    takes_batches = options.batch is not None and options.batch.max_events > 1
+    try:
+        return bind(functions_elsewhere if takes_batches else function_elsewhere, *options.streams, name=name)
+    except BindingError as error:
+        problems.append(_problem(configuration, (name,), str(error.__cause__ or error)))
         return None
 
 

@@ -131,6 +131,18 @@ def _anchored(table: dict[str, Any], folder: Path) -> dict[str, Any]:
         anchor(kafka, name)
     for name in ("password", "key_password", "token"):
         anchor(kafka.get(name) if isinstance(kafka, dict) else None, "file")
+    functions = table.get("functions")
+    for function in functions.values() if isinstance(functions, dict) else ():
+        target = function.get("target") if isinstance(function, dict) else None
+        if not isinstance(target, dict):
+            continue
+        for name in ("ca_file", "cert_file", "key_file"):
+            anchor(target, name)
+        # Whatever says { file = ... } in a target says where a secret is.
+        holders = [target, *(each for each in (target.get("auth"), target.get("headers")) if isinstance(each, dict))]
+        for holder in holders:
+            for inner in holder.values():
+                anchor(inner, "file")
     return table
 
 

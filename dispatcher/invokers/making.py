@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 from bindings.binding import Binding
-from dispatcher.config.targets import LocalTarget, ProcessTarget
+from dispatcher.config.targets import AwsLambdaTarget, AwsSigV4, HttpTarget, ProcessTarget, Target
+from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.base import Invoker
 
 __all__ = ["make_invoker"]
 
 
-def make_invoker(binding: Binding, target: LocalTarget | ProcessTarget | None = None) -> Invoker | None:
+def make_invoker(binding: Binding, target: Target | None = None) -> Invoker | None:
     """What calls a binding at its target; None for this process, where the worker makes its own.
 
     Args:
@@ -20,14 +21,48 @@ def make_invoker(binding: Binding, target: LocalTarget | ProcessTarget | None = 
         target: where it runs.
 
     Raises:
-        ConfigurationError: the function can't run there, or not under these limits.
+        ConfigurationError: the function can't run there, or not under these limits; or what the target needs is not
+            installed.
     """
     if isinstance(target, ProcessTarget):
         from dispatcher.invokers.process import ProcessInvoker, ProcessLimits
 
         given = target.model_dump(exclude={"type"}, exclude_unset=True)
         return ProcessInvoker(binding, root=_root_of(binding), limits=ProcessLimits(**given))
+    if isinstance(target, HttpTarget):
+        return _http(binding, target)
+    if isinstance(target, AwsLambdaTarget):
+        return _aws_lambda(binding, target)
     return None
+
+
+def _http(binding: Binding, target: HttpTarget) -> Invoker:
+    try:
+        from dispatcher.invokers.http.invoker import HttpInvoker
+    except ModuleNotFoundError as error:
+        raise _missing(binding, "http", error) from None
+    signer = None
+    if isinstance(target.auth, AwsSigV4):
+        from dispatcher.invokers.aws_lambda.signing import CredentialsChain, SigV4
+
+        signer = SigV4(target.auth.region, target.auth.service, CredentialsChain(target.auth.profile))
+    return HttpInvoker(binding, target, signer=signer)
+
+
+def _aws_lambda(binding: Binding, target: AwsLambdaTarget) -> Invoker:
+    try:
+        import botocore.session  # noqa: F401 - needed at the first invocation, and missed at the start
+
+        from dispatcher.invokers.aws_lambda.invoker import LambdaInvoker
+    except ModuleNotFoundError as error:
+        raise _missing(binding, "aws", error) from None
+    return LambdaInvoker(binding, target)
+
+
+def _missing(binding: Binding, extra: str, error: ModuleNotFoundError) -> ConfigurationError:
+    if (error.name or "").partition(".")[0] in ("bindings", "dispatcher"):
+        raise error
+    return ConfigurationError(f"{binding.name}: its target needs {error.name}: pip install 'dispatch-runtime[{extra}]'")
 
 
 def _root_of(binding: Binding) -> Path | None:

@@ -230,7 +230,7 @@ def failure_of(error: Exception, *, is_whole: bool = True) -> Failure:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return failed("ConnectionLost", "the connection ended before a reply came")
     if isinstance(error, aiohttp.ClientResponseError):
-        return failed("InvalidReply", f"not a reply of HTTP: {error.message[:200]}")
+        return failed("InvalidReply", f"not a reply of HTTP: {error.message.partition(chr(10))[0][:200]}")
     if isinstance(error, aiohttp.ClientPayloadError):
         return failed("ConnectionLost", "the connection ended within the reply")
     return failed("ConnectionLost", f"the connection was lost after the request went out: {_system(cause)}")

@@ -42,4 +42,6 @@ def too_large(message: str) -> Failure:
 
 
 def _failure(kind: FailureKind, error_type: str, message: str, retry_after: float | None = None) -> Failure:
-    return Failure(kind=kind, error_type=error_type, message=message[:_LONGEST_MESSAGE], retry_after=retry_after)
+    # Parts of it may be the target's words.
+    line = "".join(each if each.isprintable() else " " for each in message[:_LONGEST_MESSAGE])
+    return Failure(kind=kind, error_type=error_type, message=line, retry_after=retry_after)
