@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition as DriverPartition
 
 from dispatcher.brokers.base import StreamInfo
+from dispatcher.brokers.kafka.connecting import connect_apart
 from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import translate, translated
 from dispatcher.brokers.kafka.settings import KafkaSettings
@@ -37,6 +40,25 @@ _MISSING = (driver.UnknownTopicOrPartitionError, driver.InvalidTopicError)
 
 class _Client(AIOKafkaAdminClient):
     """aiokafka's admin client, with the requests that it has no method for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._last_silent: dict[int, float] = {}
+
+    async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
+        """Ask one node, or any: then one that says nothing is passed over, and asked last from now on."""
+        nodes = [each.nodeId for each in self._client.cluster.brokers()]
+        if node_id is not None or not nodes:
+            return await super()._send_request(request, node_id)
+        random.shuffle(nodes)
+        *others, last = sorted(nodes, key=lambda node: self._last_silent.get(node, 0.0))
+        for node in others:
+            try:
+                async with asyncio.timeout(self._request_timeout_ms / 1000 / (len(nodes) + 1)):
+                    return await self._client.send(node, request)
+            except (TimeoutError, driver.NodeNotReadyError, driver.KafkaConnectionError, driver.RequestTimedOutError):
+                self._last_silent[node] = time.monotonic()
+        return await self._client.send(last, request)
 
     async def topics(self, names: Collection[str] | None = None) -> list[tuple[type[Exception], str, bool, list[Any]]]:
         # A client that asks for a topic by name creates it, on a cluster where that is allowed, unless it says no.
@@ -84,6 +106,7 @@ class Admin:
         """Connect; raises as :func:`find_reachable` does."""
         servers = await find_reachable(self._settings)
         client = _Client(bootstrap_servers=servers, **self._settings.connection_options())
+        connect_apart(client, self._settings.connect_timeout)
         try:
             with translated("connect"):
                 async with asyncio.timeout(self._settings.request_timeout):

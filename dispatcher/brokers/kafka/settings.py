@@ -170,6 +170,11 @@ class KafkaSettings(KafkaOptions):
             raise ConfigurationError(f"can't use the certificates in {files}: {error}") from error
         return context
 
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds in which a server has to let a client in."""
+        return self.request_timeout / 2
+
     def connection_options(self) -> dict[str, Any]:
         """What every client of aiokafka is given, and its bare connection too.
 
