@@ -12,6 +12,7 @@ from dispatcher.config.document import Document, FunctionOptions
 from dispatcher.config.kafka import KafkaOptions
 from dispatcher.config.secrets import SecretReference, TokenReference
 from dispatcher.config.targets import (
+    AwsLambdaTarget,
     AwsSigV4,
     BasicAuth,
     BearerAuth,
@@ -26,7 +27,7 @@ __all__ = ["json_schema"]
 _DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that the TOML language servers know well
 _DESCRIBED: tuple[type[BaseModel], ...] = (
     *(KafkaOptions, SecretReference, TokenReference),
-    *(LocalTarget, ProcessTarget, HttpTarget),
+    *(LocalTarget, ProcessTarget, HttpTarget, AwsLambdaTarget),
     *(BearerAuth, BasicAuth, GoogleIdToken, AwsSigV4),
 )
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from dispatcher.config.secrets import SecretReference, TokenReference
 
 __all__ = [
+    "AwsLambdaTarget",
     "AwsSigV4",
     "BasicAuth",
     "BearerAuth",
@@ -234,14 +235,42 @@ class HttpTarget(RemoteTarget):
         return self
 
 
+class AwsLambdaTarget(RemoteTarget):
+    """An AWS Lambda function, invoked with the event that AWS's own trigger for Kafka sends.
+
+    Args:
+        type: ``aws_lambda``.
+        function: its name or its ARN.
+        qualifier: a version or an alias; the one that is not published when it is left out.
+        region: where it is; that of the environment (``AWS_REGION``) when it is left out.
+        invocation: ``request_response`` waits for what the function says; ``event`` hands over and knows no more: Lambda
+            itself tries again, and has its own place for what it gives up.
+        event_source_arn: of the MSK cluster, for functions that look at it; without one the event is of a self-managed Kafka.
+        bootstrap_servers: ``host:port,...``, for functions that look at it.
+        profile: of the AWS configuration files; the default one when it is left out.
+        endpoint_url: of another Lambda than AWS's: a VPC endpoint, an emulator.
+    """
+
+    type: Literal["aws_lambda"]
+    function: Annotated[str, Field(pattern=r"^[a-zA-Z0-9:_/.$-]{1,256}$")]
+    qualifier: Annotated[str, Field(pattern=r"^[a-zA-Z0-9$_-]{1,128}$")] | None = None
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
+    invocation: Literal["request_response", "event"] = "request_response"
+    event_source_arn: str | None = None
+    bootstrap_servers: str = ""
+    profile: str | None = None
+    endpoint_url: Annotated[str, AfterValidator(_checked_url)] | None = None
+
+
 def _as_table(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
 #: ``target = "process"`` says the same as ``target = { type = "process" }``.
 Target = Annotated[
-    Annotated[LocalTarget | ProcessTarget | HttpTarget, Field(discriminator="type")],
+    Annotated[LocalTarget | ProcessTarget | HttpTarget | AwsLambdaTarget, Field(discriminator="type")],
     BeforeValidator(
-        _as_table, json_schema_input_type=LocalTarget | ProcessTarget | HttpTarget | Literal["local", "process"]
+        _as_table,
+        json_schema_input_type=LocalTarget | ProcessTarget | HttpTarget | AwsLambdaTarget | Literal["local", "process"],
     ),
 ]

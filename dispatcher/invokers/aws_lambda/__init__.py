@@ -1,0 +1,1 @@
+"""The target ``aws_lambda``."""
