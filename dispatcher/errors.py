@@ -16,7 +16,7 @@ DispatchError
 │   ├── CommitRefused          the partitions have gone to another member
 │   ├── FencedMember           another process has this one's static identity
 │   ├── OffsetOutOfRange       the log no longer (or does not yet) hold that offset
-│   └── CorruptRecords         a batch in the log fails its checksum or can't be decompressed
+│   └── CorruptRecords         a batch in the log fails its checksum, or can't be decompressed within the limit
 ├── KafkaUnavailable           a Kafka can't be had on this machine, or does not start
 └── InvalidOffsetMetadata      commit metadata that this program did not write, or can't read
 """
@@ -128,13 +128,16 @@ class CorruptRecords(BrokerError):
         stream, partition: where.
         offset: the first offset that can't be read.
         reason: what is wrong with it.
+        end: the offset after the last of them, where that can be known; one offset can't be read otherwise.
     """
 
-    def __init__(self, stream: str, partition: int, offset: int, reason: str) -> None:
-        super().__init__(f"{stream}/{partition}@{offset} can't be read: {reason}")
+    def __init__(self, stream: str, partition: int, offset: int, reason: str, end: int | None = None) -> None:
         self.stream = stream
         self.partition = partition
         self.offset = offset
+        self.end = offset + 1 if end is None else end
+        which = f"{offset}" if self.end == offset + 1 else f"{offset}-{self.end - 1}"
+        super().__init__(f"{stream}/{partition}@{which} can't be read: {reason}")
 
 
 class InvalidOffsetMetadata(DispatchError):

@@ -81,8 +81,8 @@ class Reader:
             except CorruptRecords as error:
                 id_ = TopicPartition(error.stream, error.partition)
                 logger.error("skipped: %s", error)  # noqa: TRY400 - the message says it all
-                self._reached[id_] = error.offset + 1
-                consumer.seek(id_, error.offset + 1)
+                self._reached[id_] = error.end
+                consumer.seek(id_, error.end)
                 continue
             for id_, records in fetched.items():
                 within = [record for record in records if record.offset < self._ends[id_]]
@@ -134,7 +134,7 @@ async def read_range(broker: Broker, id_: TopicPartition, start: int, stop: int)
             continue
         except CorruptRecords as error:
             logger.error("skipped: %s", error)  # noqa: TRY400 - the message says it all
-            start = error.offset + 1
+            start = error.end
             continue
         for record in records:
             if record.offset >= stop:

@@ -63,7 +63,7 @@ class Consumer(Protocol):
 
         Raises:
             OffsetOutOfRange: a position is outside the log; the caller seeks.
-            CorruptRecords: records at a position can't be read; the caller seeks past, or stops asking.
+            CorruptRecords: records at a position can't be read; the caller seeks to their end, or stops asking.
             BrokerUnavailable, BrokerRefused, StreamNotFound, FencedMember: the consumer may be closed and made anew.
         """
 

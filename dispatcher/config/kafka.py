@@ -38,10 +38,12 @@ class KafkaOptions(BaseModel):
             One process a name; a second one fences the first.
         rack: where this process runs, so that the nearest replica is read (KIP-392).
         compression: of what is produced; left to the topic when it is left out.
-        request_timeout: seconds until a request, or an attempt to connect, is given up.
+        request_timeout: seconds until a request is given up; an attempt to connect, after half of it. When a leader falls
+            silent, its partitions go on elsewhere within one and a half times this after the cluster has moved them.
         delivery_timeout: seconds until a record that is being produced is given up, retries included.
         session_timeout: seconds without a heartbeat after which the group takes this member's partitions away.
         rebalance_timeout: seconds that the group waits in a rebalance for members to finish what is in flight.
+        max_batch_bytes: bytes to which a compressed batch may grow; a larger one is not read, which ``on_corrupt`` is for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -66,3 +68,4 @@ class KafkaOptions(BaseModel):
     delivery_timeout: float = Field(default=30.0, gt=0)
     session_timeout: float = Field(default=10.0, gt=0)
     rebalance_timeout: float = Field(default=60.0, gt=0)
+    max_batch_bytes: int = Field(default=64 * 1024 * 1024, gt=0)

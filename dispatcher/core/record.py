@@ -45,6 +45,8 @@ class Outgoing:
         value, key, headers: what; None as value is a tombstone.
         partition: a fixed partition, or None to let the key decide as Kafka's own clients do (murmur2).
         timestamp: milliseconds since 1970-01-01 UTC, or None for now.
+        source_timestamp: that of the event it comes of, which a broker has taken once: it stands in for now where the
+            broker refuses this machine's.
     """
 
     topic: str
@@ -53,3 +55,4 @@ class Outgoing:
     headers: tuple[tuple[str, bytes | None], ...] = ()
     partition: int | None = None
     timestamp: int | None = None
+    source_timestamp: int | None = None

@@ -26,6 +26,9 @@ _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 10.0
 # What is kept of a dead letter that its topic does not take: enough to see what it was, then hardly more than where.
 _KEPT_BYTES = (64_000, 500)
+# Of the tries of a dead letter that its topic takes in no size: each fifth is cut. The topic may be mended any moment,
+# between a refusal of the whole and the cut copy after it too; and it may be mended so that only a cut copy fits.
+_CUT_EVERY = 5
 
 #: A record to write, and what it stands for: None for a result.
 _Due = tuple[Outgoing, DeadLettered | Moved | None]
@@ -49,10 +52,10 @@ class SettlementWriter:
         """
         left: list[_Due] = [
             *((record, None) for record in results),
-            *((dead_letter(self._binding, letter), letter) for letter in settlement.dead),
+            *((self._letter(letter), letter) for letter in settlement.dead),
             *((retry_copy(self._binding, moved), moved) for moved in settlement.moved),
         ]
-        wait = _FIRST_WAIT
+        wait, tries = _FIRST_WAIT, 0
         while left:
             try:
                 producer = await self._get_producer()
@@ -64,21 +67,24 @@ class SettlementWriter:
             again: list[_Due] = []
             for (record, source), outcome in zip(left, outcomes, strict=True):
                 instead = None
-                if isinstance(outcome, RecordTooLarge):
+                if isinstance(outcome, RecordTooLarge) and (
+                    tries % _CUT_EVERY == 0 or not isinstance(source, DeadLettered)
+                ):
                     instead = self._shrink(settlement, record, source, outcome)
                 if instead is not None:
                     smaller += instead
                 elif isinstance(outcome, BrokerError):
                     self._complain(record, outcome)
-                    again.append((record, source))
+                    # Whole again: a topic that took not even the smallest copy may take everything once it is mended.
+                    again.append((self._letter(source) if isinstance(source, DeadLettered) else record, source))
             if not settlement.done:
                 again = [(record, source) for record, source in again if source is not None]
             left = smaller + again
             if left and not any(delivery.partition.active for delivery in settlement.deliveries()):
                 return False
-            if left == again and left:
+            if again and not smaller:
                 await asyncio.sleep(wait)
-                wait = min(_LONGEST_WAIT, 2 * wait)
+                wait, tries = min(_LONGEST_WAIT, 2 * wait), tries + 1
         return True
 
     async def close(self) -> None:
@@ -124,7 +130,10 @@ class SettlementWriter:
             return []
         letters = [self._bury(delivery, failure) for delivery in given_up]
         settlement.dead.extend(letters)
-        return [(dead_letter(self._binding, letter), letter) for letter in letters]
+        return [(self._letter(letter), letter) for letter in letters]
+
+    def _letter(self, letter: DeadLettered) -> Outgoing:
+        return dead_letter(self._binding, letter)
 
     @staticmethod
     def _bury(delivery: Delivery, failure: Failure) -> DeadLettered:

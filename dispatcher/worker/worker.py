@@ -401,11 +401,11 @@ class Worker:
     def _meet_corrupt(self, consumer: Consumer, error: CorruptRecords) -> None:
         id_ = TopicPartition(error.stream, error.partition)
         if self._settings.on_corrupt == "skip":
-            self._counters.skipped += 1
+            self._counters.skipped += error.end - error.offset
             if (more := self._throttle.admits(id_)) is not None:
                 logger.error("%s: skipped%s: %s", self.name, f" ({more} before it)" if more else "", error)
-            consumer.seek(id_, error.offset + 1)
-            self._pass(id_, error.offset + 1)
+            consumer.seek(id_, error.end)
+            self._pass(id_, error.end)
             return
         if self._until_caught_up:
             raise error

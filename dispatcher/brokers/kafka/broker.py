@@ -7,6 +7,7 @@ from typing import Self
 
 from dispatcher.brokers.base import RebalanceListener, StreamInfo
 from dispatcher.brokers.kafka.admin import Admin
+from dispatcher.brokers.kafka.codecs import replace_decompressors
 from dispatcher.brokers.kafka.consumer import KafkaConsumer
 from dispatcher.brokers.kafka.internals import quiet_logs
 from dispatcher.brokers.kafka.producer import KafkaProducer
@@ -35,6 +36,7 @@ class KafkaBroker:
 
     async def __aenter__(self) -> Self:
         quiet_logs()
+        replace_decompressors()
         await self._admin.start()
         return self
 

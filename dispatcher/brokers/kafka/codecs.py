@@ -7,19 +7,21 @@ They do what they did but for a consumer of ours, which reads within :func:`at_m
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import io
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import cramjam
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
+
+with contextlib.suppress(ImportError):  # then aiokafka asks none of us: it raises UnsupportedCodecError
+    import cramjam
 
 __all__ = ["BatchTooLarge", "at_most", "lz4_bound", "replace_decompressors", "snappy_size", "zstd_bound"]
 
@@ -27,6 +29,7 @@ _Decode = Callable[[Any], bytes]
 
 _limit: ContextVar[int | None] = ContextVar("max_batch_bytes", default=None)
 
+_STEP = 1024 * 1024
 _ZSTD, _ZSTD_SKIPPABLE = 0xFD2FB528, 0x184D2A50
 _ZSTD_BLOCK = 128 * 1024
 _LZ4 = 0x184D2204
@@ -41,7 +44,7 @@ class BatchTooLarge(Exception):
         super().__init__(f"its batch is more than max_batch_bytes={limit} when it is decompressed")
 
 
-@contextmanager
+@contextlib.contextmanager
 def at_most(limit: int) -> Iterator[None]:
     """Within it, by this task alone, no batch is decompressed to more bytes.
 
@@ -75,11 +78,15 @@ def _limited(decode: _Decode, limited: Callable[[_Decode, bytes, int], bytes]) -
 
 
 def _gzip(_decode: _Decode, payload: bytes, limit: int) -> bytes:
+    parts, left = [], limit
     with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise BatchTooLarge(limit)
-    return data
+        # In steps, for it makes room three times over for what it is asked for.
+        while part := file.read(_STEP):
+            left -= len(part)
+            if left < 0:
+                raise BatchTooLarge(limit)
+            parts.append(part)
+    return b"".join(parts)
 
 
 def _snappy(decode: _Decode, payload: bytes, limit: int) -> bytes:

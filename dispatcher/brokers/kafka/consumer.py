@@ -15,8 +15,11 @@ from aiokafka.structs import TopicPartition as DriverPartition
 
 from dispatcher.brokers.base import RebalanceListener
 from dispatcher.brokers.kafka.admin import Admin
+from dispatcher.brokers.kafka.batches import find_end_of_batch
+from dispatcher.brokers.kafka.codecs import at_most
+from dispatcher.brokers.kafka.connecting import connect_apart
 from dispatcher.brokers.kafka.diagnosis import find_reachable
-from dispatcher.brokers.kafka.errors import translate, translated
+from dispatcher.brokers.kafka.errors import missing_codec, translate, translated
 from dispatcher.brokers.kafka.internals import (
     abandon_consumer,
     note_heartbeats,
@@ -29,6 +32,7 @@ from dispatcher.core.record import Committed, Record, TopicPartition
 from dispatcher.errors import (
     BrokerUnavailable,
     CommitRefused,
+    ConfigurationError,
     CorruptRecords,
     DispatchError,
     FencedMember,
@@ -88,6 +92,7 @@ class KafkaConsumer:
         self._assigned = asyncio.Event()
         self._pending: asyncio.Task[Any] | None = None
         self._failure: Exception | None = None
+        self._damaged: CorruptRecords | None = None
         self._rebalancing_since: float | None = None
         self._heartbeat = 0.0
         self._fenced = False
@@ -120,6 +125,7 @@ class KafkaConsumer:
             max_poll_interval_ms=_FOREVER_MS,
             **settings.connection_options(),
         )
+        connect_apart(client, settings.connect_timeout)
         try:
             with translated("start a consumer"):
                 async with asyncio.timeout(settings.request_timeout):
@@ -136,6 +142,7 @@ class KafkaConsumer:
     async def revoked(self) -> None:
         """Called by aiokafka before each rebalance, and before the first."""
         self._generation += 1
+        self._damaged = None
         self._ready.clear()
         self._assigned.clear()
         self._rebalancing_since = time.monotonic()
@@ -187,6 +194,9 @@ class KafkaConsumer:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        if self._damaged is not None:
+            damaged, self._damaged = self._damaged, None
+            raise damaged
         try:
             raise_background_errors(client)
             if self._pending is not None and not await self._settle_pending(timeout):
@@ -223,14 +233,15 @@ class KafkaConsumer:
     async def _get(
         self, client: AIOKafkaConsumer, asked: Sequence[DriverPartition], max_records: int, timeout: float
     ) -> _Records:
-        # With no time to wait this returns what is there without suspending; only an idle consumer pays for a task.
-        records = await client.getmany(*asked, max_records=max_records)
-        if records or timeout <= 0:
-            return cast(_Records, records)
-        # In a rebalance getmany waits for its end, whatever its timeout; and a cancelled one upsets its bookkeeping.
-        self._pending = asyncio.create_task(
-            client.getmany(*asked, timeout_ms=int(timeout * 1000), max_records=max_records)
-        )
+        with at_most(self._settings.max_batch_bytes):
+            # With no time to wait this returns what is there without suspending; only an idle consumer pays for a task.
+            records = await client.getmany(*asked, max_records=max_records)
+            if records or timeout <= 0:
+                return cast(_Records, records)
+            # In a rebalance getmany waits for its end, whatever its timeout; and a cancelled one upsets its bookkeeping.
+            self._pending = asyncio.create_task(
+                client.getmany(*asked, timeout_ms=int(timeout * 1000), max_records=max_records)
+            )
         done, _ = await asyncio.wait({self._pending}, timeout=timeout + _GRACE)
         if not done:
             return {}
@@ -313,13 +324,33 @@ class KafkaConsumer:
             except _NOT_ABOUT_RECORDS as other:
                 raise translate(other, f"consume {partition.topic}") from other
             except Exception as cause:  # noqa: BLE001 - see fetch()
+                if generation != self._generation:
+                    return {}
                 self._set_back([partition])
-                failure = failure or CorruptRecords(*partition, self._next[partition], _reason(cause))
+                if not good and failure is None:
+                    failure = await self._damage(client, handle, self._next[partition], cause)
+                    if generation != self._generation:
+                        return {}
             if good:
                 records[partition] = good
-        if not records and failure is not None:
+        if failure is None:
+            return records
+        if not records:
             raise failure from error
+        # Told with the next call: while others have records it would never be its turn, and they would come singly.
+        self._damaged = failure
         return records
+
+    async def _damage(
+        self, client: AIOKafkaConsumer, partition: DriverPartition, offset: int, cause: Exception
+    ) -> CorruptRecords:
+        if isinstance(cause, driver.UnsupportedCodecError) and (needed := missing_codec(cause)) is not None:
+            # Nothing is wrong with the records: going past them is for nobody to ask for.
+            raise ConfigurationError(f"can't consume {partition.topic}: {needed}") from cause
+        with translated(f"consume {partition.topic}"):
+            async with asyncio.timeout(self._settings.request_timeout):
+                end = await find_end_of_batch(client, partition, offset)
+        return CorruptRecords(*partition, offset, _reason(cause), end)
 
     async def _wait_for_assignment(self, timeout: float) -> None:
         if self._assigned.is_set():

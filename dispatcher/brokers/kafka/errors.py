@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,7 @@ from dispatcher.errors import (
     StreamNotFound,
 )
 
-__all__ = ["translate", "translated"]
+__all__ = ["missing_codec", "translate", "translated"]
 
 _KINDS: tuple[tuple[tuple[type[Exception], ...], type[BrokerError]], ...] = (
     (
@@ -113,6 +114,15 @@ _OPERATIONS = (
     ("delete", "DELETE"),
     ("add partitions", "ALTER"),
 )
+
+
+def missing_codec(error: driver.UnsupportedCodecError) -> str | None:
+    """What to install, when records can't be decompressed for want of it; None when they are damaged."""
+    # aiokafka says either this or "Unknown compression codec 0x05".
+    named = re.search(r"Libraries for (\w+)", str(error))
+    if named is None:
+        return None
+    return f"some of it is compressed with {named[1]}, and what decompresses that is not installed: pip install cramjam"
 
 
 @contextmanager

@@ -10,12 +10,15 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, LeaderNotAvailableError, for_code
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import JoinGroupRequest
+from aiokafka.structs import TopicPartition
 
 __all__ = [
     "abandon_consumer",
     "abandon_producer",
+    "fetch_bytes",
     "note_heartbeats",
     "peek",
     "quiet_logs",
@@ -73,6 +76,28 @@ def was_put_out(consumer: AIOKafkaConsumer) -> bool:
     """Whether the coordinator has said that it does not know this member."""
     coordinator: Any = consumer._coordinator
     return bool(coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID)
+
+
+async def fetch_bytes(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int, max_bytes: int
+) -> tuple[bytes, int]:
+    """Fetch what stands in the log from the batch on that holds ``offset``, undecoded; and the log's end.
+
+    A batch is never cut off by ``max_bytes`` when it is the first, and the one that follows may be.
+
+    Raises:
+        KafkaError: the leader does not answer, or says no.
+    """
+    leader = consumer._client.cluster.leader_for_partition(partition)
+    if leader is None or leader < 0:
+        raise LeaderNotAvailableError(partition)
+    asked = [(partition.topic, [(partition.partition, offset, max_bytes)])]
+    # read_uncommitted: what a batch was part of does not matter to where it ends.
+    answer: Any = await consumer._client.send(leader, FetchRequest(0, 0, max_bytes, 0, asked, rack_id=""))
+    [(_, [(_, code, end, *_, data)])] = answer.topics
+    if code:
+        raise for_code(code)(partition)
+    return data or b"", end
 
 
 async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import aiokafka.errors as driver
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 from dispatcher.brokers.kafka.admin import Admin
+from dispatcher.brokers.kafka.connecting import connect_apart
 from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import translate, translated
 from dispatcher.brokers.kafka.internals import abandon_producer
@@ -21,6 +25,8 @@ from dispatcher.core.record import Outgoing
 from dispatcher.errors import BrokerError, BrokerRefused, BrokerUnavailable, StreamNotFound
 
 __all__ = ["KafkaProducer"]
+
+logger = logging.getLogger("dispatcher.brokers.kafka")
 
 _MAX_REQUEST = 90 * 1024 * 1024
 """Bytes; the topic's own limit decides below it. A broker hangs up past its ``socket.request.max.bytes`` of 100 MiB."""
@@ -37,6 +43,9 @@ _SEQUENCE_LOST = (
     driver.ProducerClosed,
 )
 """Nothing is wrong with the record: an earlier one was refused, and this client can't go on from there."""
+
+_CLOCK_REFUSED = 60.0
+"""Seconds for which this machine's time is not tried again, once a broker has refused it."""
 
 
 class _Null(bytes):
@@ -68,6 +77,7 @@ class KafkaProducer:
         self._known: set[str] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._clock_refused = 0.0
 
     async def start(self) -> None:
         """Connect."""
@@ -75,7 +85,7 @@ class KafkaProducer:
 
     async def send(self, record: Outgoing) -> tuple[int, int]:
         what = f"produce to {record.topic}"
-        batch = _BATCH
+        batch, refused = _BATCH, False
         client: AIOKafkaProducer | None = None
         try:
             async with asyncio.timeout(self._settings.delivery_timeout):
@@ -85,6 +95,12 @@ class KafkaProducer:
                         return await self._deliver(client, record)
                     except _SEQUENCE_LOST:
                         self._retire(client)
+                    except driver.InvalidTimestampError:
+                        self._retire(client)
+                        if refused or record.timestamp is not None or record.source_timestamp is None:
+                            raise
+                        refused = True
+                        self._distrust_clock(record)
                     except driver.MessageSizeTooLargeError:
                         self._retire(client)
                         # The broker measures the batch: this record may only have had large neighbours.
@@ -119,7 +135,7 @@ class KafkaProducer:
                 self._retire(client)
             limit = self._settings.delivery_timeout
             unavailable = BrokerUnavailable(f"not acknowledged in {limit:g} s; it may have been written")
-        except BrokerUnavailable as error:
+        except BrokerError as error:  # no client could be had: this user may not write to any topic just now, say
             unavailable = error
         for index, answer in enumerate(acknowledged):
             if answer.done() and not answer.cancelled() and answer.exception() is None:
@@ -161,10 +177,26 @@ class KafkaProducer:
             _NULL if record.value is None else record.value,
             record.key,
             record.partition,
-            record.timestamp,
+            self._timestamp(record),
             list(record.headers),
         )
         return acknowledged
+
+    def _timestamp(self, record: Outgoing) -> int | None:
+        if record.timestamp is None and time.monotonic() < self._clock_refused:
+            return record.source_timestamp
+        return record.timestamp
+
+    def _distrust_clock(self, record: Outgoing) -> None:
+        known = time.monotonic() < self._clock_refused
+        self._clock_refused = time.monotonic() + _CLOCK_REFUSED
+        if known:
+            return
+        logger.error(
+            "%s does not take %s as the time of a record: is this machine's clock wrong? Until it is mended, what is"
+            " written has the time of the event that it comes of",
+            record.topic, datetime.now(UTC).isoformat(timespec="seconds"),
+        )  # fmt: skip
 
     async def _find(self, topic: str, ignore: type[BrokerError] | tuple[()] = ()) -> None:
         try:
@@ -204,6 +236,7 @@ class KafkaProducer:
             metadata_max_age_ms=30_000,
             **self._settings.connection_options(),
         )
+        connect_apart(client, self._settings.connect_timeout)
         try:
             with translated("start a producer"):
                 async with asyncio.timeout(self._settings.request_timeout):
