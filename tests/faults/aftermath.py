@@ -8,7 +8,7 @@
 * what runs longer than the drain budget when its partition is taken away.
 
 Anything else that comes again is a repetition *without a cause*, and there may be none: joins, SIGTERM and rebalances
-repeat nothing that ends within the budget.
+repeat nothing that ends within the budget. And whatever comes again, one process never runs it twice at a time.
 
 **Attempts.** They are counted in the same commits. So an event has at most ``max_attempts`` calls besides those that such a
 fault cut off or made forgotten; nothing else, no rebalance above all, gives it another one. No call's attempt number is
@@ -108,6 +108,7 @@ def judge_delivery(
     duplicates = len({id(later) for _, later in pairs})
     verdict.at_most("duplicates a disturbance", duplicates / max(1, len(storm.log)), 1_000)
     verdict.equal("duplicates without a cause", len({id(b) for a, b in pairs if not cause.of(a, b)}), 0)
+    verdict.equal("at one time in one process", len({id(b) for a, b in pairs if _overlap(a, b)}), 0)
     away = max(((each.until - each.at) / _NS for each in storm.log if each.kind == "outage"), default=0.0)
     verdict.at_most("longest silence with 500 left", _silence(ledger, expected), round(30 + away), "s")
     verdict.equal("uncommitted at the end", storm.fleet.lag(), 0)
@@ -143,6 +144,11 @@ def judge_attempts(
     dead = {int((record.value or b"").split(b" ", 1)[0]) for record in fleet.records(f"{fleet.stream}.handle.dead")}
     verdict.equal("failing events without a dead letter", len(failing - dead), 0)
     verdict.equal("dead letters of other events", len(dead - failing), 0)
+
+
+def _overlap(earlier: Handling, later: Handling) -> bool:
+    """Whether one process ran both at once: what it lets go of it must end, since it may be handed the same again."""
+    return earlier.instance == later.instance and (earlier.ended is None or earlier.ended > later.started)
 
 
 def _silence(ledger: Ledger, expected: Sequence[int]) -> float:

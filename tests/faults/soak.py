@@ -44,7 +44,7 @@ def storm(seed: int, cluster: KafkaCluster, folder: Path, mutant: str | None) ->
     verdict = Verdict(row, mutant or "dispatch")
     folder.mkdir()
     with Fleet(folder, cluster.bootstrap(), "storm", mutant=mutant, environ=plan.environ(order)) as fleet:
-        outcome = go_through(fleet, plan, seed, cluster.nodes[0])
+        outcome = go_through(fleet, plan, seed, server=cluster.nodes[0])
         (probe_order if order == "key" else probe_delivery)(outcome, verdict)
     return verdict
 

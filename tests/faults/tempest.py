@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aftermath import Cause, judge_attempts, judge_delivery, judge_order
@@ -100,8 +101,23 @@ class Outcome:
         return Cause(self.storm.log, outlives_drain=self.plan.is_slow)
 
 
-def go_through(fleet: Fleet, plan: Plan, seed: int, server: Server | None = None) -> Outcome:
-    """Members at work, the storm, and the quiet after it until nothing more comes."""
+def go_through(
+    fleet: Fleet,
+    plan: Plan,
+    seed: int,
+    *,
+    server: Server | None = None,
+    enough: Callable[[Outcome], bool] = lambda _: False,
+) -> Outcome:
+    """Members at work, the storm, and the quiet after it until nothing more comes.
+
+    Args:
+        fleet: new.
+        plan: of the storm.
+        seed: of its disturbances.
+        server: what outages kill.
+        enough: asked before each disturbance; none comes any more once this is so. For a control that has shown itself.
+    """
     fleet.create(plan.partitions)
     storm = Storm(
         fleet,
@@ -113,7 +129,7 @@ def go_through(fleet: Fleet, plan: Plan, seed: int, server: Server | None = None
     with Feeder(fleet, plan.records, plan.chunk, plan.reserve, plan.keys, storm.outage) as feeder:
         for _ in range(plan.members):
             fleet.start()
-        storm.run()
+        storm.run(lambda: enough(Outcome(plan, storm, fleet.ledger(), range(feeder.sent))))
     _wait_until_quiet(fleet, plan.still)
     fleet.stop_all()
     return Outcome(plan, storm, fleet.ledger(), range(feeder.sent))
