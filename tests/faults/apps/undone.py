@@ -15,7 +15,7 @@ from typing import Any
 
 from ledger import handling
 
-from bindings import Context, Event, Retry, on_stream
+from bindings import Context, Event, Limits, Retry, on_stream
 from dispatcher.core import partition as owned
 from dispatcher.core.partition import Partition
 
@@ -52,6 +52,7 @@ if kinds := os.environ.get("FAULTS_ENCODINGS"):
     order=os.environ.get("FAULTS_ORDER", "key"),
     concurrency=int(os.environ.get("FAULTS_CONCURRENCY", "16")),
     timeout=3_600,
+    limits=Limits(held_events=int(os.environ.get("FAULTS_HELD", "16000"))),
     retry=Retry(max_attempts=10_000, initial=3_600, max_delay=3_600, jitter="none"),
 )
 async def handle(event: Event[bytes], context: Context) -> None:
