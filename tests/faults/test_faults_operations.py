@@ -29,7 +29,7 @@ def probe_redrive(fleet: Fleet, verdict: Verdict, size: Size, **environ: str) ->
 
     ``environ`` is that of the redrives alone.
     """
-    count, kills = (60_000, 3) if size == "full" else (1_200, 1)
+    count, kills = (30_000, 3) if size == "full" else (1_200, 1)
     fleet.create(4)
     ids = fleet.feed(count, begin=QUICK)
     making = fleet.start("--until-caught-up", FAULTS_REJECT="yes")
@@ -43,16 +43,16 @@ def probe_redrive(fleet: Fleet, verdict: Verdict, size: Size, **environ: str) ->
     for kill in range(kills):
         redrive = fleet.command(*words, **environ)
         goal = fleet.length(back) + count // (2 * kills)
-        until(lambda goal=goal: fleet.length(back) >= goal, "a part of the letters to be sent back")
+        until(lambda goal=goal: fleet.length(back) >= goal, "a part of the letters to be sent back", patience=300)
         at_kills.append(redrive.is_alive and fleet.length(back) < goal + count // (2 * kills))
         redrive.kill()
         if kill == 0:
             fleet.start()
     last = fleet.command(*words, **environ)
     exit_code = last.wait(300)
-    until(lambda: not fleet.ledger().missing(ids), "all events to be done")
+    until(lambda: not fleet.ledger().missing(ids), "all events to be done", patience=300, every=0.5)
     sent = fleet.length(back)
-    until(lambda: sum(each.ok for each in fleet.ledger().handlings) >= sent, "all that was sent back to be handled")
+    until(lambda: handled(fleet) >= sent, "all that was sent back to be handled", patience=300, every=0.5)
     fleet.stop_all()
     calls = Counter(each.id for each in fleet.ledger().handlings if each.outcome != "Reject")
     verdict.observe("dead letters", count)
@@ -63,6 +63,11 @@ def probe_redrive(fleet: Fleet, verdict: Verdict, size: Size, **environ: str) ->
         "letters sent back twice", sum(calls.values()) - len(calls), kills * WINDOW, "(a window for each kill)"
     )
     verdict.at_most("most times that one was sent back", max(calls.values(), default=0), 1 + kills)
+
+
+def handled(fleet: Fleet) -> int:
+    """Handlings that ended well."""
+    return sum(each.ok for each in fleet.ledger().handlings)
 
 
 def probe_replay(fleet: Fleet, verdict: Verdict, size: Size, **environ: str) -> None:
@@ -79,7 +84,7 @@ def probe_replay(fleet: Fleet, verdict: Verdict, size: Size, **environ: str) -> 
     for kill in range(kills):
         replay = fleet.command(*words, *(("--from", "earliest") if kill == 0 else ()), **environ)
         goal = (kill + 1) * count // (kills + 1)
-        until(lambda goal=goal: len(fleet.ledger().succeeded()) >= goal, "a part of it to be done")
+        until(lambda goal=goal: len(fleet.ledger().succeeded()) >= goal, "a part of it to be done", patience=300)
         at_kills.append(replay.is_alive and len(fleet.ledger().running(time.monotonic_ns())) > 0)
         replay.kill()
         # What the last commit before the kill could not know of: an interval, and as long again to get there.
