@@ -19,7 +19,7 @@ from dispatcher.brokers.base import StreamInfo
 from dispatcher.brokers.kafka import KafkaBroker
 from dispatcher.core.record import Committed, Outgoing, Record, TopicPartition
 
-__all__ = ["Fleet", "Member", "until"]
+__all__ = ["Fleet", "Member", "until", "waited"]
 
 _HERE = Path(__file__).parent
 _T = TypeVar("_T")
@@ -31,6 +31,16 @@ def until(condition: Callable[[], object], what: str, *, patience: float = 60.0,
     while not condition():
         assert time.monotonic() < give_up, f"waited {patience:g} s in vain for {what}"
         time.sleep(every)
+
+
+def waited(condition: Callable[[], object], patience: float, *, every: float = 0.1) -> bool:
+    """Poll until the condition holds, ``patience`` seconds at most; whether it did. For what a control arm never does."""
+    give_up = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(every)
+    return True
 
 
 class Member:

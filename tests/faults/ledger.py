@@ -87,7 +87,7 @@ def handling(event: Event[bytes], context: Context) -> Iterator[int]:
     _count += 1
     number = _count
     id_, sequence = event.value.split(b" ", 2)[:2]
-    key = (event.key or b"-").decode()
+    key = (event.key or b"-").decode(errors="backslashreplace")
     _append(
         f"S {number} {int(id_)} {key} {int(sequence)} {event.partition} {event.offset}"
         f" {epoch.number} {context.attempt} {time.monotonic_ns()}\n"

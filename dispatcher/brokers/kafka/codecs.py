@@ -84,6 +84,7 @@ def _gzip(_decode: _Decode, payload: bytes, limit: int) -> bytes:
         while part := file.read(_STEP):
             left -= len(part)
             if left < 0:
+                parts.clear()  # the error's traceback would hold it, for as long as the error is held
                 raise BatchTooLarge(limit)
             parts.append(part)
     return b"".join(parts)
@@ -109,6 +110,7 @@ def _into(decompress_into: Callable[[bytes, bytearray], int], payload: bytes, li
     try:
         size = decompress_into(payload, room)
     except cramjam.DecompressionError as error:
+        room.clear()  # as above
         if "whole buffer" in str(error):
             raise BatchTooLarge(limit) from None
         raise
