@@ -86,12 +86,17 @@ def decode(document: object, events: int) -> Reply:
 def _failure(failure: Failure) -> dict[str, Any]:
     return {
         "kind": "function" if failure.kind is FailureKind.FUNCTION else "terminal",
-        "type": failure.error_type[:_LONGEST_TYPE],
-        "message": failure.message[:_LONGEST_MESSAGE],
+        "type": _text(failure.error_type[:_LONGEST_TYPE]),
+        "message": _text(failure.message[:_LONGEST_MESSAGE]),
         "retryAfter": failure.retry_after,
         "retryable": failure.retryable,
         "counts": failure.counts,
     }
+
+
+def _text(text: str) -> str:
+    """Python's text may hold half of a surrogate pair; JSON that does is refused by strict readers, ours among them."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _base64(value: Any) -> str | None:

@@ -16,6 +16,7 @@ from dispatcher.config.targets import (
     AwsSigV4,
     BasicAuth,
     BearerAuth,
+    GoogleFunctionTarget,
     GoogleIdToken,
     HttpTarget,
     LocalTarget,
@@ -27,7 +28,7 @@ __all__ = ["json_schema"]
 _DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest that the TOML language servers know well
 _DESCRIBED: tuple[type[BaseModel], ...] = (
     *(KafkaOptions, SecretReference, TokenReference),
-    *(LocalTarget, ProcessTarget, HttpTarget, AwsLambdaTarget),
+    *(LocalTarget, ProcessTarget, HttpTarget, AwsLambdaTarget, GoogleFunctionTarget),
     *(BearerAuth, BasicAuth, GoogleIdToken, AwsSigV4),
 )
 

@@ -16,6 +16,7 @@ __all__ = [
     "AwsSigV4",
     "BasicAuth",
     "BearerAuth",
+    "GoogleFunctionTarget",
     "GoogleIdToken",
     "HttpTarget",
     "LocalTarget",
@@ -173,6 +174,11 @@ def _checked_headers(headers: dict[str, Any]) -> dict[str, Any]:
     return headers
 
 
+#: What a resolver may take for an IPv4 address, and what every one does.
+_NUMBERS = re.compile(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+))*\.?", re.IGNORECASE)
+_ADDRESS = re.compile(r"(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}")
+
+
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -181,11 +187,18 @@ def _checked_url(url: str) -> str:
         raise ValueError(f"not a URL: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError('it is "http://host/path" or "https://host/path"')
+    if _NUMBERS.fullmatch(parts.hostname) and not _ADDRESS.fullmatch(parts.hostname):
+        raise ValueError(
+            "an address is four numbers without leading zeros: resolvers read other spellings in other ways"
+        )
     if parts.username is not None or parts.password is not None:
         raise ValueError("a URL is shown in logs: say who this is with auth = { ... }, not in the URL")
     if parts.fragment or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ValueError("it has a fragment or white space")
     return url
+
+
+_MEDIA_TYPE = r"^[\w!#$&^.+-]+/[\w!#$&^.+-]+[\x20-\x7e]*$"
 
 
 class HttpTarget(RemoteTarget):
@@ -196,7 +209,8 @@ class HttpTarget(RemoteTarget):
         url: where events are posted to.
         envelope: how an event is written: ``cloudevents`` (binary mode; batched for a function that takes batches),
             ``cloudevents_structured`` (one JSON document; batched likewise), ``aws_kafka`` (the event of AWS Lambda's trigger
-            for Kafka), ``raw`` (the value as it is; one event a request).
+            for Kafka), ``cloudevents_json`` (a plain JSON list of them, for frameworks that refuse the batched type), ``pubsub``
+            (the push of Google Pub/Sub; one event a request), ``raw`` (the value as it is; one event a request).
         source: of the CloudEvents; `"/<stream>"` when it is left out.
         event_type: of the CloudEvents; the stream when it is left out.
         content_type: of the events' values.
@@ -213,10 +227,12 @@ class HttpTarget(RemoteTarget):
 
     type: Literal["http"]
     url: Annotated[str, AfterValidator(_checked_url)]
-    envelope: Literal["cloudevents", "cloudevents_structured", "aws_kafka", "raw"] = "cloudevents"
+    envelope: Literal["cloudevents", "cloudevents_structured", "cloudevents_json", "aws_kafka", "pubsub", "raw"] = (
+        "cloudevents"
+    )
     source: Annotated[str, Field(min_length=1)] | None = None
     event_type: Annotated[str, Field(min_length=1)] | None = None
-    content_type: Annotated[str, Field(pattern=r"^[\w!#$&^.+-]+/[\w!#$&^.+-]+[\x20-\x7e]*$")] = "application/json"
+    content_type: Annotated[str, Field(pattern=_MEDIA_TYPE)] = "application/json"
     headers: Annotated[dict[str, str | SecretReference], AfterValidator(_checked_headers)] = {}
     auth: Annotated[BearerAuth | BasicAuth | GoogleIdToken | AwsSigV4, Field(discriminator="type")] | None = None
     cert_file: Path | None = None
@@ -262,15 +278,56 @@ class AwsLambdaTarget(RemoteTarget):
     endpoint_url: Annotated[str, AfterValidator(_checked_url)] | None = None
 
 
+_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9:._-]*$"
+
+
+class GoogleFunctionTarget(RemoteTarget):
+    """A Cloud Run function of Google's, found by its name and called with an ID token of this process's service account.
+
+    Args:
+        type: ``google_function``.
+        project: its project.
+        location: its region, ``europe-west1``.
+        function: its name.
+        url: its address, when it is known: nothing is looked up then.
+        envelope: ``cloudevents`` (one event in binary mode; a batch as a JSON list, for an http function) or ``pubsub`` (the
+            push of Pub/Sub; one event a request).
+        source: of the CloudEvents; `"/<stream>"` when it is left out.
+        event_type: of the CloudEvents; the stream when it is left out.
+        content_type: of the events' values.
+        audience: whom the token is for; the function's address when it is left out.
+        api_endpoint: of the Cloud Functions API, when it is not Google's own.
+    """
+
+    type: Literal["google_function"]
+    project: Annotated[str, Field(pattern=_NAME)]
+    location: Annotated[str, Field(pattern=_NAME)]
+    function: Annotated[str, Field(pattern=_NAME)]
+    url: Annotated[str, AfterValidator(_checked_url)] | None = None
+    envelope: Literal["cloudevents", "pubsub"] = "cloudevents"
+    source: Annotated[str, Field(min_length=1)] | None = None
+    event_type: Annotated[str, Field(min_length=1)] | None = None
+    content_type: Annotated[str, Field(pattern=_MEDIA_TYPE)] = "application/json"
+    audience: str | None = None
+    api_endpoint: str | None = None
+
+
 def _as_table(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
 #: ``target = "process"`` says the same as ``target = { type = "process" }``.
 Target = Annotated[
-    Annotated[LocalTarget | ProcessTarget | HttpTarget | AwsLambdaTarget, Field(discriminator="type")],
+    Annotated[
+        LocalTarget | ProcessTarget | HttpTarget | AwsLambdaTarget | GoogleFunctionTarget, Field(discriminator="type")
+    ],
     BeforeValidator(
         _as_table,
-        json_schema_input_type=LocalTarget | ProcessTarget | HttpTarget | AwsLambdaTarget | Literal["local", "process"],
+        json_schema_input_type=LocalTarget
+        | ProcessTarget
+        | HttpTarget
+        | AwsLambdaTarget
+        | GoogleFunctionTarget
+        | Literal["local", "process"],
     ),
 ]

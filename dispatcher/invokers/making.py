@@ -6,7 +6,15 @@ import sys
 from pathlib import Path
 
 from bindings.binding import Binding
-from dispatcher.config.targets import AwsLambdaTarget, AwsSigV4, HttpTarget, ProcessTarget, Target
+from dispatcher.config.targets import (
+    AwsLambdaTarget,
+    AwsSigV4,
+    GoogleFunctionTarget,
+    GoogleIdToken,
+    HttpTarget,
+    ProcessTarget,
+    Target,
+)
 from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.base import Invoker
 
@@ -33,6 +41,8 @@ def make_invoker(binding: Binding, target: Target | None = None) -> Invoker | No
         return _http(binding, target)
     if isinstance(target, AwsLambdaTarget):
         return _aws_lambda(binding, target)
+    if isinstance(target, GoogleFunctionTarget):
+        return _google_function(binding, target)
     return None
 
 
@@ -46,7 +56,12 @@ def _http(binding: Binding, target: HttpTarget) -> Invoker:
         from dispatcher.invokers.aws_lambda.signing import CredentialsChain, SigV4
 
         signer = SigV4(target.auth.region, target.auth.service, CredentialsChain(target.auth.profile))
-    return HttpInvoker(binding, target, signer=signer)
+    tokens = None
+    if isinstance(target.auth, GoogleIdToken):
+        from dispatcher.invokers.google_functions.tokens import IdTokens
+
+        tokens = IdTokens(target.auth.audience or "/".join(target.url.split("/", 3)[:3]))
+    return HttpInvoker(binding, target, signer=signer, tokens=tokens)
 
 
 def _aws_lambda(binding: Binding, target: AwsLambdaTarget) -> Invoker:
@@ -57,6 +72,16 @@ def _aws_lambda(binding: Binding, target: AwsLambdaTarget) -> Invoker:
     except ModuleNotFoundError as error:
         raise _missing(binding, "aws", error) from None
     return LambdaInvoker(binding, target)
+
+
+def _google_function(binding: Binding, target: GoogleFunctionTarget) -> Invoker:
+    try:
+        import google.auth  # noqa: F401 - as above; the rest of google takes seconds to import
+
+        from dispatcher.invokers.google_functions.invoker import GoogleFunctionInvoker
+    except ModuleNotFoundError as error:
+        raise _missing(binding, "google", error) from None
+    return GoogleFunctionInvoker(binding, target)
 
 
 def _missing(binding: Binding, extra: str, error: ModuleNotFoundError) -> ConfigurationError:

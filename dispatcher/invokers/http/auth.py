@@ -57,19 +57,28 @@ class SecretHeaders:
         self._every = every
         self._due = float("-inf")
         self._failed = ""
+        self._first = asyncio.Lock()
         self.values: dict[str, str] = {}
 
     @property
     def is_due(self) -> bool:
-        """Whether :meth:`look` would look."""
-        return time.monotonic() >= self._due
+        """Whether a request must look first. Until something is known, all must."""
+        return not self.values or time.monotonic() >= self._due
 
     async def look(self) -> None:
-        """Read them again.
+        """Read them again; the first time, all who ask wait for one reading.
 
         Raises:
             DispatchError: one is not there, and never was; no value is in the message.
         """
+        if self.values:
+            await self._read()
+            return
+        async with self._first:
+            if not self.values:
+                await self._read()
+
+    async def _read(self) -> None:
         # Before the wait, so that one request looks and the others go on with what is known.
         self._due = time.monotonic() + self._every
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bindings.binding import Binding
-from bindings.envelopes import aws_kafka, cloudevents, raw
+from bindings.envelopes import aws_kafka, cloudevents, pubsub, raw
 from bindings.invocation import Delivered
 from dispatcher.config.targets import HttpTarget
 from dispatcher.errors import ConfigurationError
@@ -16,6 +16,9 @@ __all__ = ["Writer", "writer_of"]
 Writer = Callable[[Sequence[Delivered]], tuple[dict[str, str], bytes]]
 
 
+_JSON = {"content-type": "application/json"}
+
+
 def writer_of(binding: Binding, target: HttpTarget) -> Writer:
     """How the events of a binding are written for a target.
 
@@ -24,14 +27,24 @@ def writer_of(binding: Binding, target: HttpTarget) -> Writer:
     """
     source, type_, content_type = target.source, target.event_type, target.content_type
     if target.envelope == "aws_kafka":
-        content = {"content-type": "application/json"}
-        return lambda batch: (content, aws_kafka.encode([delivery.origin for delivery in batch]))
+        return lambda batch: (_JSON, aws_kafka.encode([delivery.origin for delivery in batch]))
+    if target.envelope in ("pubsub", "raw") and binding.signature.batch:
+        raise ConfigurationError(
+            f'{binding.name} takes batches, and envelope = "{target.envelope}" holds one event:'
+            ' choose "cloudevents" or "aws_kafka"'
+        )
+    if target.envelope == "pubsub":
+        subscription = f"projects/dispatch/subscriptions/{binding.name}"
+        return lambda batch: (_JSON, pubsub.encode(batch[0].origin, subscription=subscription))
     if target.envelope == "raw":
-        if binding.signature.batch:
-            raise ConfigurationError(
-                f'{binding.name} takes batches, and envelope = "raw" holds one event: choose "cloudevents" or "aws_kafka"'
-            )
         return lambda batch: raw.encode(batch[0].origin, content_type)
+    if target.envelope == "cloudevents_json":
+        return lambda batch: (
+            _JSON,
+            cloudevents.batched(
+                [delivery.origin for delivery in batch], source=source, type_=type_, content_type=content_type
+            )[1],
+        )
     if binding.signature.batch:
         return lambda batch: cloudevents.batched(
             [delivery.origin for delivery in batch], source=source, type_=type_, content_type=content_type
