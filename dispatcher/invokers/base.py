@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bindings import Emit
 from bindings.invocation import Reply
 from dispatcher.core.delivery import Delivery
 
-__all__ = ["Invoker"]
+__all__ = ["Invoker", "WarmsUp"]
 
 
 class Invoker(Protocol):
@@ -31,3 +31,11 @@ class Invoker(Protocol):
 
     async def close(self) -> None:
         """Let go of threads and connections."""
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """An invoker that has something to do before the first event; it is done beside the worker's own start."""
+
+    async def warm_up(self) -> None:
+        """Wake the target up. What can't be done is logged, and never raised."""

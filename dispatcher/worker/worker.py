@@ -32,12 +32,12 @@ from dispatcher.errors import (
     MetadataTooLarge,
     OffsetOutOfRange,
 )
-from dispatcher.invokers.base import Invoker
+from dispatcher.invokers.base import Invoker, WarmsUp
 from dispatcher.invokers.local import LocalInvoker
 from dispatcher.telemetry.metrics import State as WorkerState
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.throttle import Throttle
-from dispatcher.worker.positions import beginnings, ends_of, never_committed
+from dispatcher.worker.positions import Beginning, beginnings, ends_of, never_committed, possible_beginnings
 from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
 from dispatcher.worker.runners import Runners
@@ -55,6 +55,8 @@ logger = logging.getLogger("dispatcher.worker")
 _FETCH_WAIT = 0.25
 # Seconds between two looks at where the log ends, for the backlog.
 _BACKLOG_INTERVAL = 2.0
+# Seconds between two questions for where a partition begins whose leader was silent.
+_BEGIN_INTERVAL = 1.0
 # Seconds between two looks for a retry topic that a redrive has made: how long a first redrive waits for its function.
 _RETRY_TOPIC_INTERVAL = 5.0
 # Seconds that a time-out may be late, so that many invocations are looked at together.
@@ -106,6 +108,7 @@ class Worker:
         self._writer = SettlementWriter(binding, broker)
         self._teller = Teller(binding)
         self._unsaved = Unsaved()
+        self._revoked = 0
         self._runners = Runners(
             binding,
             self._scheduler,
@@ -154,6 +157,8 @@ class Worker:
         """
         wait = _FIRST_REBUILD
         self._watch_timeouts()
+        if isinstance(self._invoker, WarmsUp):
+            self._spawn(self._invoker.warm_up())
         try:
             await ensure_topics(self._binding, self._broker, create=self._settings.create_topics)
             if self._span is not None:
@@ -252,7 +257,40 @@ class Worker:
         return id_ not in self._fresh
 
     async def _begin(self, partitions: Collection[TopicPartition]) -> None:
-        found = await beginnings(
+        found = await possible_beginnings(self._beginnings, partitions)
+        if self._stopping.is_set():
+            return  # it leaves the group in a moment: its successor begins where we would
+        self._take(found)
+        self._joined = True
+        if self._state == "joining":
+            self._state = "running"
+        if left := [id_ for id_ in partitions if id_ not in found]:
+            self._spawn(self._begin_later(left, self._revoked))
+        self._progress.set()
+        await self._commit()
+        # Beside it: it asks every leader, and the group waits for this to return.
+        self._spawn(self._read_ends())
+
+    async def _begin_later(self, left: Collection[TopicPartition], revoked: int) -> None:
+        """Begin with partitions whose leader did not answer, once it does, unless they are taken away before."""
+        logger.warning(
+            "%s: no leader of %s answers; they begin when one does, the others go on",
+            self.name, ", ".join(f"{id_.topic}/{id_.partition}" for id_ in left),
+        )  # fmt: skip
+        while left:
+            await asyncio.sleep(_BEGIN_INTERVAL)
+            try:
+                found = await possible_beginnings(self._beginnings, left)
+            except BrokerUnavailable:
+                continue
+            if revoked != self._revoked:
+                return
+            self._take(found)
+            left = [id_ for id_ in left if id_ not in found]
+            self._progress.set()
+
+    async def _beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Beginning]:
+        return await beginnings(
             self._broker,
             self._binding,
             self.group,
@@ -262,8 +300,8 @@ class Worker:
             starts=None if self._span is None else self._span.starts,
             whole=[id_ for id_ in partitions if self._is_whole(id_)],
         )
-        if self._stopping.is_set():
-            return  # it leaves the group in a moment: its successor begins where we would
+
+    def _take(self, found: Mapping[TopicPartition, Beginning]) -> None:
         for id_, committed in found.items():
             beginning = self._unsaved.add(id_, committed)
             partition = self._scheduler.assign(id_, beginning.position, beginning.offsets)
@@ -272,14 +310,9 @@ class Worker:
                 self._consumer.seek(id_, beginning.position)
             if beginning.commit is not None:
                 partition.committed(beginning.commit)
-        self._joined = True
-        if self._state == "joining":
-            self._state = "running"
-        self._progress.set()
-        await self._commit()
-        await self._read_ends()
 
     async def _let_go(self, partitions: Collection[TopicPartition], *, budget: float | None = None) -> None:
+        self._revoked += 1
         self._scheduler.revoke(partitions)
         budget = self._settings.drain if budget is None else budget
         deadline = self._clock.monotonic() + budget

@@ -123,7 +123,11 @@ class Service:
 
 @asynccontextmanager
 async def serving(
-    answer: Callable[[Got, int], Any] | None = None, *, port: int = 0, tls: ssl.SSLContext | None = None
+    answer: Callable[[Got, int], Any] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Service]:
     """Serve until the end of the block."""
     service = Service() if answer is None else Service(answer)
@@ -132,7 +136,7 @@ async def serving(
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls, reuse_address=True)
+        site = web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True)
         await site.start()
         service.port = runner.addresses[0][1]
         service.scheme = "https" if tls else "http"

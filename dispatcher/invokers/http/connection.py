@@ -227,6 +227,8 @@ def failure_of(error: Exception, *, is_whole: bool = True) -> Failure:
         return not_delivered("CertificateError", _certificate(error.certificate_error, error.host))
     if isinstance(error, aiohttp.ClientConnectorError):
         return not_delivered(*_unconnected(error))
+    if isinstance(error, aiohttp.InvalidURL):
+        return not_delivered("InvalidURL", f"no URL to send to: {error.description or error.url}")
     cause = error.__cause__ or error
     if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or "").upper():
         # TLS 1.3: a server that refuses our certificate says so after the handshake is over for us.
