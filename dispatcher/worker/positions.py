@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -13,9 +14,9 @@ from bindings.policies import parse_start
 from dispatcher.brokers.base import Broker
 from dispatcher.core.offsets import OffsetMap, decode_metadata
 from dispatcher.core.record import Committed, TopicPartition
-from dispatcher.errors import InvalidOffsetMetadata
+from dispatcher.errors import BrokerUnavailable, InvalidOffsetMetadata
 
-__all__ = ["Beginning", "beginnings", "ends_of", "never_committed"]
+__all__ = ["Beginning", "beginnings", "ends_of", "never_committed", "possible_beginnings"]
 
 logger = logging.getLogger("dispatcher.worker")
 
@@ -81,6 +82,35 @@ async def beginnings(
         else:
             found[partition] = _resume(partition, commit, group, first[partition], end[partition], foreign_metadata)
     return found
+
+
+async def possible_beginnings(
+    find: Callable[[Collection[TopicPartition]], Awaitable[dict[TopicPartition, Beginning]]],
+    partitions: Collection[TopicPartition],
+) -> dict[TopicPartition, Beginning]:
+    """Where those partitions begin whose leaders answer: one that is silent must not hold up the others.
+
+    Args:
+        find: :func:`beginnings`, with all but the partitions given.
+        partitions: of which streams.
+
+    Raises:
+        BrokerUnavailable: nothing is known of any of them.
+        InvalidOffsetMetadata, BrokerError: as :func:`beginnings` does.
+    """
+    try:
+        return await find(partitions)
+    except BrokerUnavailable:
+        answers = await asyncio.gather(*(find([each]) for each in partitions), return_exceptions=True)
+        found: dict[TopicPartition, Beginning] = {}
+        for answer in answers:
+            if isinstance(answer, dict):
+                found |= answer
+            elif not isinstance(answer, BrokerUnavailable):
+                raise answer from None
+        if not found:
+            raise
+        return found
 
 
 async def never_committed(broker: Broker, group: str, streams: Iterable[str]) -> set[TopicPartition]:
