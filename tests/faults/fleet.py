@@ -113,7 +113,7 @@ class Fleet:
         self.name = f"faults-{uuid.uuid4().hex[:10]}"
         self.stream = f"{self.name}.events"
         self.members: list[Member] = []
-        self._environ = {
+        self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("DISPATCH_", "FAULTS_"))},
             "PYTHONPATH": os.pathsep.join([str(_HERE), str(_HERE.parents[1])]),
             "FAULTS_STREAM": self.stream,
@@ -148,7 +148,7 @@ class Fleet:
                     *("--broker", f"kafka://{bootstrap or self.bootstrap}", "--app", self.name),
                 ],
                 cwd=self.folder,
-                env={**self._environ, INSTANCE: name, **environ},
+                env={**self.environ, INSTANCE: name, **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
