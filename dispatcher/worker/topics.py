@@ -75,24 +75,19 @@ async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> se
         wanted = StreamInfo(name=stream, partitions=origin.partitions, config={"max.message.bytes": str(size)})
         try:
             if create:
-                await _create(broker, wanted)
+                await broker.create_stream(wanted)
                 logger.info("%s: created %s with %d partitions", binding.name, stream, origin.partitions)
                 continue
             reason = "create_topics is off"
         except BrokerRefused as error:
             reason = str(error)
+        except BrokerUnavailable as error:
+            # A busy cluster may take longer to choose the leaders of many partitions than a request has time. If nothing is
+            # there at all, joining the group says so.
+            reason = f"not there yet: {error}"
         missing.add(stream)
         logger.warning(
             "%s: %s is missing (%s), and what must be written to it will wait: dispatch streams create %s --partitions %d",
             binding.name, stream, reason, stream, origin.partitions,
         )  # fmt: skip
     return missing
-
-
-async def _create(broker: Broker, stream: StreamInfo) -> None:
-    try:
-        await broker.create_stream(stream)
-    except BrokerUnavailable:
-        # A busy cluster may take longer to choose the leaders of many partitions than a request has time.
-        if await broker.describe(stream.name) is None:
-            raise

@@ -90,16 +90,18 @@ async def test_two_streams_of_one_function(bench: Bench) -> None:
     assert info.partitions == 3
 
 
+@pytest.mark.parametrize("is_seen", [True, False])
 async def test_a_cluster_that_is_slow_with_new_streams_ends_no_worker(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_seen: bool
 ) -> None:
-    """The dead-letter topic was created, and its leaders were not chosen within the time of a request: the worker goes on."""
+    """The dead-letter topic has no leaders within the time of a request, or can't even be seen: the worker says so and goes on."""
     stream = await bench.stream()
     await bench.send(stream, [(b"k", b"x")])
     create = bench.broker.create_stream
 
     async def create_slowly(wanted: StreamInfo) -> bool:
-        await create(wanted)
+        if is_seen:
+            await create(wanted)
         raise BrokerUnavailable("no leader is available")
 
     monkeypatch.setattr(bench.broker, "create_stream", create_slowly)
@@ -109,3 +111,4 @@ async def test_a_cluster_that_is_slow_with_new_streams_ends_no_worker(
         pass
 
     assert (await bench.catch_up(handle)).done == 1
+    assert "no leader is available" in caplog.text
