@@ -140,6 +140,22 @@ async def test_a_second_process_with_the_same_name_fences_the_first(
             assert [record.value for record in await second.collect(1)] == [b"for the second"]
 
 
+async def test_a_leader_that_comes_back_by_its_name_learns_of_new_partitions(
+    kafka_bootstrap: str, make_stream: MakeStream, group: str
+) -> None:
+    """A restart under the same instance id takes no rebalance, and the client takes itself for a follower then; partitions
+    that were added meanwhile are consumed all the same, and those that are added later."""
+    stream = await make_stream()
+    async with KafkaBroker(KafkaSettings(servers=kafka_bootstrap, instance_id="worker-1")) as broker:
+        async with Member(broker, group, [stream], name="first") as first:
+            await first.holds(1)
+        await broker.add_partitions(stream, 2)
+        async with Member(broker, group, [stream], name="second") as second:
+            await second.holds(2)
+            await broker.add_partitions(stream, 3)
+            await second.holds(3)
+
+
 async def test_transactions_are_read_as_committed(
     kafka_bootstrap: str, broker: KafkaBroker, make_stream: MakeStream, group: str
 ) -> None:

@@ -506,7 +506,7 @@ def probe_new_partitions(fleet: Fleet, verdict: Verdict, records: int) -> None:
 def fleet_of_new_partitions(fleet: Fleets, size: Size, mutant: str | None = None) -> Fleet:
     """start="latest"; a quick run does not wait 10 s for the member to learn of a partition."""
     age = {"FAULTS_METADATA_AGE": "0.5"} if size == "smoke" else {}
-    return fleet("latest", mutant=mutant, environ={**SUCCESSION["full"], **age})
+    return fleet("latest", mutant=mutant, environ={**SUCCESSION[size], **age})
 
 
 def test_a_new_partition_is_delivered_from_its_begin(fleet: Fleets, verdict: Verdicts, size: Size) -> None:

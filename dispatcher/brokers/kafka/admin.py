@@ -7,12 +7,13 @@ import contextlib
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import aiokafka.errors as driver
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -317,15 +318,27 @@ class Admin:
 
     async def group_members(self, group: str) -> int:
         """How many members the group has."""
+        return len(await self._members(group))
 
-        async def ask(client: _Client) -> int:
+    async def assigned(self, group: str) -> set[TopicPartition]:
+        """The partitions that the members of the group have."""
+        return {
+            TopicPartition(topic, partition)
+            for (_id, _client, _host, _metadata, assignment, *_) in await self._members(group)
+            if assignment
+            for topic, partitions in ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment
+            for partition in partitions
+        }
+
+    async def _members(self, group: str) -> Sequence[Any]:
+        async def ask(client: _Client) -> Sequence[Any]:
             response: Any
             [response] = await client.describe_consumer_groups([group])
             [(code, _, _state, _, _, members, *_)] = response.groups
             kind = driver.for_code(code)
             if kind is not driver.NoError:
                 raise kind(group)
-            return len(members)
+            return list(members)
 
         return await self._ask(f"look at the group {group}", ask)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
@@ -22,7 +23,9 @@ from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import missing_codec, translate, translated
 from dispatcher.brokers.kafka.internals import (
     abandon_consumer,
+    lead_again,
     note_heartbeats,
+    note_return,
     peek,
     raise_background_errors,
     was_put_out,
@@ -30,6 +33,7 @@ from dispatcher.brokers.kafka.internals import (
 from dispatcher.brokers.kafka.settings import KafkaSettings
 from dispatcher.core.record import Committed, Record, TopicPartition
 from dispatcher.errors import (
+    BrokerError,
     BrokerUnavailable,
     CommitRefused,
     ConfigurationError,
@@ -96,6 +100,7 @@ class KafkaConsumer:
         self._rebalancing_since: float | None = None
         self._heartbeat = 0.0
         self._fenced = False
+        self._leads_again = False
         self._closed = asyncio.Event()
         self._checked = 0.0
         self._silent = 0.0
@@ -136,6 +141,8 @@ class KafkaConsumer:
         self._client = client
         self._rebalancing_since = time.monotonic()
         note_heartbeats(client, self._note_heartbeat)
+        if settings.instance_id is not None:
+            note_return(client, settings.instance_id, self._note_return)
         # Only now, for start() of aiokafka waits without end for its first partitions.
         client.subscribe(self._streams, listener=_Bridge(self))
 
@@ -164,6 +171,19 @@ class KafkaConsumer:
     def _note_heartbeat(self) -> None:
         self._heartbeat = time.monotonic()
 
+    def _note_return(self) -> None:
+        self._leads_again = True
+
+    async def _lead_again(self, client: AIOKafkaConsumer) -> None:
+        """Back in the lead with no rebalance: see to partitions that were added meanwhile, or will be."""
+        self._leads_again = False
+        assigned: Collection[TopicPartition] = ()
+        # Unknown is as none: the group joins again, and all is assigned.
+        with contextlib.suppress(BrokerError):
+            assigned = await self._admin.assigned(self._group)
+        counts = Counter(topic for topic, _ in assigned)
+        lead_again(client, {stream: counts[stream] for stream in self._streams})
+
     async def assigned(self, partitions: Collection[DriverPartition]) -> None:
         """Called by aiokafka after each rebalance."""
         if self._client is None:
@@ -172,6 +192,8 @@ class KafkaConsumer:
         self._silent = 0.0
         self._note_heartbeat()
         self._owned = {TopicPartition(*partition): partition for partition in sorted(partitions)}
+        if self._leads_again:
+            await self._lead_again(self._client)
         if await self._tell(self._listener.on_assigned(tuple(self._owned))):
             self._ready = set(self._owned)
         self._assigned.set()

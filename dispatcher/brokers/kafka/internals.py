@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -19,7 +19,9 @@ __all__ = [
     "abandon_consumer",
     "abandon_producer",
     "fetch_bytes",
+    "lead_again",
     "note_heartbeats",
+    "note_return",
     "peek",
     "quiet_logs",
     "raise_background_errors",
@@ -70,6 +72,39 @@ def note_heartbeats(consumer: AIOKafkaConsumer, note: Callable[[], None]) -> Non
         return answered
 
     coordinator._do_heartbeat = noted
+
+
+def note_return(consumer: AIOKafkaConsumer, instance_id: str, note: Callable[[], None]) -> None:
+    """Have ``note`` called when a static member that led its group is back in its place.
+
+    That takes no rebalance (KIP-345), and the coordinator's answer names the leader by the id that it had before: aiokafka
+    takes itself for a follower, and nobody in the group looks for new partitions any more (KIP-814).
+    """
+    coordinator: Any = consumer._coordinator
+    send = coordinator._send_req
+
+    async def noted(request: Any) -> Any:
+        answer = await send(request)
+        if isinstance(request, JoinGroupRequest) and not answer.error_code:
+            leader, member = answer.leader_id, answer.member_id
+            # The coordinator makes a static member's id: its name, a dash and a UUID.
+            if leader != member and leader[:-37] == instance_id:
+                note()
+        return answer
+
+    coordinator._send_req = noted
+
+
+def lead_again(consumer: AIOKafkaConsumer, assigned: Mapping[str, int]) -> None:
+    """Look for new partitions as the group's leader does, and join again when there are some.
+
+    Args:
+        consumer: that of the leader.
+        assigned: topic -> partitions of it that the group's members have now.
+    """
+    coordinator: Any = consumer._coordinator
+    coordinator._group_subscription = set(assigned)
+    coordinator._metadata_snapshot = dict(assigned)
 
 
 def was_put_out(consumer: AIOKafkaConsumer) -> bool:
