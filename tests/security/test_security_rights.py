@@ -114,7 +114,7 @@ CONTROLS = [words for words in COMMANDS if words[1] in {"redrive", "reset"}]
 @pytest.mark.timeout(300)
 async def test_what_changes_a_function_needs_the_rights_on_its_group(shop: Shop) -> None:
     """Redrive, drop, reset, replay and run of a function whose group is another's: refused, with the group and the right
-    that is missing, and nothing has moved. With the rights, on the user's own function, each does its work: the control."""
+    that is missing, and nothing has moved. With the rights, on the user's own function, they do their work: the control."""
     before = await shop.state()
     for words in COMMANDS:
         done = await asyncio.to_thread(shop, *(word.replace("FN", "theirs") for word in words))
