@@ -27,10 +27,9 @@ def probe(fleet: Fleet, verdict: Verdict, *, block: float, limit: float, events:
     for _ in range(members):
         fleet.start()
     until(lambda: {fleet.group_size(), fleet.group_size("compute")} == {members}, "all to join")
-    fleet.feed(200, keys=50)
-    until(lambda: len({each.instance for each in fleet.ledger().handlings}) == members, "all to have work")
-    fleet.feed(events - 200, keys=50, begin=200)
     fleet.feed(1, begin=HEAVY, stream=heavy)
+    fleet.feed(events, keys=50)
+    (fleet.folder / "gate").touch()
     until(lambda: HEAVY in fleet.ledger().attempts(), "the event loop to be blocked")
     blocking = next(each for each in fleet.ledger().handlings if each.id == HEAVY)
     began = blocking.started
@@ -65,7 +64,7 @@ def test_a_function_that_blocks_the_event_loop(
     done: the very event that blocked is not delivered again, which would block for ever. The log names the function."""
     full = size == "full"
     alone, pair = (40.0, 15.0) if full else (3.0, 3.0)
-    events, limit = (16_000, 60) if full else (4_000, 8)
+    events, limit = (16_000, 60) if full else (3_000, 8)
     session = {} if full else {"DISPATCH_KAFKA__SESSION_TIMEOUT": "2"}
     in_two = f"{ROW}, in a group of two"
     arms = [
