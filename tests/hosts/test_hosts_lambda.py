@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from host_servers import PYTHON_PATH
 from lambda_server import LambdaServer
 from test_hosts_http import event
 
 from bindings.envelopes import aws_kafka, reply
 from bindings.envelopes.record import WireRecord
 
-_HERE = Path(__file__).parent
-PATH = Path(os.pathsep.join(map(str, [_HERE, _HERE.parent / "invokers", _HERE.parents[1]])))
+PATH = Path(PYTHON_PATH)
 FROM_DISPATCHER = {"custom": {"accept": reply.MEDIA_TYPE, "dispatch-attempt": "3"}}
 
 

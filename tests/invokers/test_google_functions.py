@@ -8,12 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ import aiohttp
 import process_functions as functions
 import pytest
 from aiohttp import web
+from host_servers import HostServers, free_port
 from stage import Stage, binding_of, order
 
 from bindings import Event, Retry, on_stream
@@ -31,9 +28,7 @@ from dispatcher.invokers.making import make_invoker
 
 _HOSTS = Path(__file__).parent.parent / "hosts"
 # google-auth reads where its metadata server is once, at its import: all tests have it at one place.
-with socket.socket() as _free:
-    _free.bind(("127.0.0.1", 0))
-    PORT = _free.getsockname()[1]
+PORT = free_port()
 NAMED = {"type": "google_function", "project": "shop", "location": "europe-west1"}
 
 
@@ -124,41 +119,6 @@ async def google(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Google]:
     await runner.cleanup()
 
 
-@pytest.fixture(scope="module")
-def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], str]]:
-    """Serves a function of ``hosted.py`` under the Functions Framework: ``framework("main", "http")``."""
-    running = []
-
-    def start(name: str, kind: str) -> str:
-        with socket.socket() as each:
-            each.bind(("127.0.0.1", 0))
-            port = each.getsockname()[1]
-        path = os.pathsep.join([str(_HOSTS), str(Path(__file__).parent), str(_HOSTS.parents[1])])
-        command = [
-            *(sys.executable, "-m", "functions_framework", "--source", str(_HOSTS / "hosted.py"), "--target", name),
-            *("--signature-type", kind, "--host", "127.0.0.1", "--port", str(port)),
-        ]
-        log = tmp_path_factory.mktemp("framework") / "log"
-        with log.open("wb") as said:
-            process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=said, stderr=said)
-        running.append(process)
-        give_up = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < give_up, log.read_text()
-                time.sleep(0.05)
-            else:
-                return f"http://127.0.0.1:{port}"
-
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait(20)
-
-
 def target(google: Google, function: str, **more: Any) -> GoogleFunctionTarget:
     """A target whose lookup goes to the fake."""
     return GoogleFunctionTarget(**{**NAMED, "function": function, "api_endpoint": google.url, **more})
@@ -171,11 +131,11 @@ def deployed(google: Google, function: str, url: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("ff_sync_says", "http"), ("ff_names_failures", "http")])
 async def test_from_its_name_to_its_answer(
-    stage: Stage, google: Google, framework: Callable[[str, str], str], name: str, kind: str
+    stage: Stage, google: Google, hosts: HostServers, name: str, kind: str
 ) -> None:
     """The function is looked up once, called with an ID token for its address, and says what it says in this process: one
     event a request as a CloudEvent, a batch as a list of them."""
-    google.behind = await asyncio.to_thread(framework, name, kind)
+    google.behind = await asyncio.to_thread(hosts.start, kind, name)
     deployed(google, "says", f"{google.url}/run")
     await stage.send([order(0), order(1, "reject"), order(2, "fail"), b"not JSON"])
     binding = binding_of(getattr(functions, name.removeprefix("ff_")))
@@ -227,9 +187,9 @@ async def test_a_token_is_kept_renewed_and_outlives_an_outage(google: Google) ->
         await IdTokens("https://other.example")()
 
 
-async def test_the_push_of_pubsub(stage: Stage, google: Google, framework: Callable[[str, str], str]) -> None:
+async def test_the_push_of_pubsub(stage: Stage, google: Google, hosts: HostServers) -> None:
     """With that envelope a function gets what a push subscription would bring it, and the coordinates of the event."""
-    google.behind = await asyncio.to_thread(framework, "ff_describes", "http")
+    google.behind = await asyncio.to_thread(hosts.start, "http", "ff_describes")
     deployed(google, "describes", f"{google.url}/run")
     await stage.send([b"\x00\xff"])
     binding = binding_of(functions.describes)

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import process_functions as functions
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
+from host_servers import PYTHON_PATH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lambda_server import LambdaServer, credentials
 from process_functions import STREAM
-from stage import Came, Stage, binding_of, order
+from stage import Came, Stage, binding_of
 from yarl import URL
 
 from bindings import Batch, Binding, Event, Retry, on_stream
 from dispatcher.config.targets import AwsLambdaTarget
-from dispatcher.core.record import Outgoing
 from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.aws_lambda.invoker import LambdaInvoker
 from dispatcher.invokers.aws_lambda.signing import Credentials, CredentialsChain, SigV4
 from dispatcher.invokers.making import make_invoker
 
-_HOSTS = Path(__file__).parent.parent / "hosts"
-PATH = Path(os.pathsep.join(map(str, [_HOSTS, Path(__file__).parent, _HOSTS.parents[1]])))
+PATH = Path(PYTHON_PATH)
 
 
 @pytest.fixture
@@ -216,17 +213,3 @@ def test_a_signature_is_that_of_the_sdk(
     theirs = SigV4Auth(BotoCredentials("AKID", "secret", token), "lambda", "eu-west-1")
     expected = theirs.signature(theirs.string_to_sign(request, theirs.canonical_request(request)), request)
     assert made["authorization"].endswith(f"Signature={expected}")
-
-
-async def test_the_same_function_behind_lambda(stage: Stage, lambdas: LambdaServer) -> None:
-    """A decorated function in its Lambda host says to the dispatcher what it says in this process."""
-    await lambdas.add("says", "lambdas.sync_says", path=PATH)
-    events = [order(0), order(1, "reject"), order(2, "later"), order(3, "unpayable"), order(4, "emit"), b"not JSON"]
-    await stage.send([*events, Outgoing(topic=STREAM, key=None, value=order(5, "once"))])
-    local = await stage.through(binding_of(functions.sync_says), None, app="local")
-    behind = await through(stage, lambdas, functions.sync_says, "says")
-    assert behind.dead == local.dead
-    counts = [
-        (s.consumed, s.done, s.dead_lettered, s.retried, s.emitted) for s in (local.statistics, behind.statistics)
-    ]
-    assert counts[0] == counts[1]

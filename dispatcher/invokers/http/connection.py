@@ -154,6 +154,8 @@ class Connection:
             cookie_jar=aiohttp.DummyCookieJar(),
             # Without a limit of our own a reply of 700 KB could become 700 MB.
             auto_decompress=False,
+            # An event without a value has no type of content, and is told by that.
+            skip_auto_headers=("content-type",),
             trust_env=False,
         )
         return self._session
