@@ -12,6 +12,7 @@ and logs of that storm are kept.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import shutil
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the first storm; any when it is left out")
     parser.add_argument("--mutant", help="a module of mutants/: what the storms must find")
     asked = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what this program's own clients say of the outages
     first = asked.seed if asked.seed is not None else random.randrange(1_000_000)
     report = Path(os.environ.get("FAULTS_REPORT", "build/faults"))
     began, verdicts = time.monotonic(), []
