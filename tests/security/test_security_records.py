@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import logging
 import re
@@ -19,6 +20,8 @@ from dispatcher.brokers.embedded import EmbeddedBroker
 from dispatcher.core.record import Outgoing
 from dispatcher.filters import Filter
 from dispatcher.telemetry.logs import JSONFormatter, TextFormatter
+from dispatcher.telemetry.metrics import Statistics
+from dispatcher.telemetry.report import Report
 from tests.worker.bench import Bench, reason
 
 
@@ -324,3 +327,18 @@ def test_a_filter_says_of_a_hostile_event_only_what_is_wrong() -> None:
     with pytest.raises(Exception, match="has no answer") as raised:
         Filter("value.a > 1").matches(Record())  # type: ignore[arg-type]
     assert len(str(raised.value)) < 500
+
+
+def test_the_live_table_has_a_line_a_function() -> None:
+    """Whatever a title or a name holds, the table that moves on a terminal has its lines and no others, and no escape but
+    those of the table's own colours."""
+    from rich.console import Console
+
+    counts = dict.fromkeys(Statistics._fields, 0) | {"function": EVIL, "group": EVIL, "state": "running"}
+    console = Console(file=io.StringIO(), width=300, force_terminal=False, markup=False, emoji=False)
+    report = Report([], console, title=EVIL)
+    console.print(report.table([Statistics(**counts), Statistics(**counts)]))  # type: ignore[arg-type]
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 4
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", "".join(lines))
+    assert "forged" in lines[0]
