@@ -11,8 +11,8 @@ Anything else that comes again is a repetition *without a cause*, and there may 
 repeat nothing that ends within the budget. And whatever comes again, one process never runs it twice at a time.
 
 **Attempts.** They are counted in the same commits. So an event has at most ``max_attempts`` calls besides those that such a
-fault cut off or made forgotten; nothing else, no rebalance above all, gives it another one. No call's attempt number is
-ever above ``max_attempts``.
+fault cut off or made forgotten, and those that outlived the drain and were let go before they failed; nothing else, no
+rebalance above all, gives it another one. No call's attempt number is ever above ``max_attempts``.
 
 **Order.** In an ownership window (instance, epoch, partition, key) offsets ascend and no two handlers overlap. Between
 owners, what is cut off comes again, and a frozen owner may overlap its successor; but a key's next event begins only when
@@ -78,6 +78,10 @@ class Cause:
             for each in self.log
         )
 
+    def was_let_go(self, handling: Handling) -> bool:
+        """Whether it outlived the drain and was ended at a rebalance or a stop: nobody can say what would have become of it."""
+        return self.outlives_drain(handling.id) and handling.outcome in ("CancelledError", "cut off")
+
     @staticmethod
     def _end(each: Disturbance) -> int:
         after = {"kill": 0.0, "freeze": _OUTCAST_GRACE, "outage": _RECOVERY}[each.kind]
@@ -137,7 +141,7 @@ def judge_attempts(
     highest = 0
     for each in ledger.handlings:
         if each.id in failing:
-            charged[each.id] += not (cause.forgot(each) or cause.is_outcast(each))
+            charged[each.id] += not (cause.forgot(each) or cause.is_outcast(each) or cause.was_let_go(each))
             highest = max(highest, each.attempt)
     verdict.at_most("highest attempt number", highest, max_attempts)
     verdict.at_most("attempts that no fault made forgotten", max(charged.values(), default=0), max_attempts)

@@ -80,3 +80,11 @@ def test_only_what_kept_a_commit_from_being_made_explains_a_repetition(
 def test_what_outlives_the_drain_may_come_again() -> None:
     """An event that runs longer than its members drain is let go at each rebalance."""
     assert Cause([], outlives_drain=lambda id_: id_ == FIRST.id).of(FIRST, AGAIN)
+
+
+def test_a_call_that_was_let_go_is_no_attempt() -> None:
+    """One that outlives the drain and is ended at a rebalance has come to nothing; one that failed by itself is an attempt."""
+    cause = Cause([], outlives_drain=lambda id_: id_ == FIRST.id)
+    assert cause.was_let_go(replace(FIRST, outcome="CancelledError"))
+    assert not cause.was_let_go(replace(FIRST, outcome="ValueError"))
+    assert not cause.was_let_go(replace(FIRST, id=1, outcome="CancelledError"))
