@@ -132,7 +132,7 @@ def probe_stuck(fleet: Fleet, verdict: Verdict, records: int) -> None:
     until(lambda: succeeded(fleet) >= records // 2, "the middle", every=0.01)
     first.kill()
     at_kill = fleet.ledger()
-    verdict.at_least("in flight at the kill", sum(each.outcome == "cut off" for each in at_kill.handlings), 2)
+    verdict.at_least("in flight at the kill", sum(each.outcome == "cut off" for each in at_kill.handlings), 1)
     done = sorted(each.ended or 0 for each in at_kill.handlings if each.ok)
     verdict.observe("events a second before it", len(done) / ((done[-1] - done[0]) / 1e9))
 
