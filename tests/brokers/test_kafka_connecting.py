@@ -13,6 +13,7 @@ from aiokafka.structs import BrokerMetadata
 
 from dispatcher.brokers.kafka import KafkaBroker
 from dispatcher.brokers.kafka.connecting import connect_apart
+from dispatcher.brokers.kafka.internals import stop_within
 
 pytestmark = pytest.mark.kafka
 
@@ -77,3 +78,17 @@ async def test_questions_pass_a_silent_server_over(kafka_bootstrap: str, silent_
         began = time.monotonic()
         await broker.list_streams()
         assert time.monotonic() - began < 1
+
+
+async def test_a_client_that_trips_over_its_own_cancelled_task_cancels_nobody() -> None:
+    """Aiokafka's fetcher, stopped while it waits to try again, gives its own cancellation to whoever stops it."""
+
+    async def stop() -> None:
+        waiting = asyncio.create_task(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await waiting
+
+    assert not await stop_within(stop(), 5)
+    assert await stop_within(asyncio.sleep(0), 5)
+    assert not await stop_within(asyncio.sleep(60), 0.01)

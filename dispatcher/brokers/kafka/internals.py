@@ -25,6 +25,7 @@ __all__ = [
     "peek",
     "quiet_logs",
     "raise_background_errors",
+    "stop_within",
     "was_put_out",
 ]
 
@@ -133,6 +134,20 @@ async def fetch_bytes(
     if code:
         raise for_code(code)(partition)
     return data or b"", end
+
+
+async def stop_within(stop: Coroutine[Any, Any, object], timeout: float) -> bool:
+    """Whether a client's ``stop()`` ended well in so many seconds.
+
+    It is a task of its own, for aiokafka awaits tasks that it has cancelled itself, a fetcher's that waits before it tries
+    again, say, and their cancellation would come out as the caller's: a worker would end for nobody's asking, without a word.
+    """
+    task = asyncio.create_task(stop)
+    try:
+        await asyncio.wait({task}, timeout=timeout)
+    finally:
+        await _cancel([task])
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 async def abandon_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -19,7 +19,7 @@ from dispatcher.brokers.kafka.admin import Admin
 from dispatcher.brokers.kafka.connecting import connect_apart
 from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import translate, translated
-from dispatcher.brokers.kafka.internals import abandon_producer
+from dispatcher.brokers.kafka.internals import abandon_producer, stop_within
 from dispatcher.brokers.kafka.settings import KafkaSettings
 from dispatcher.core.record import Outgoing
 from dispatcher.errors import BrokerError, BrokerRefused, BrokerUnavailable, StreamNotFound
@@ -269,12 +269,12 @@ class KafkaProducer:
 
 async def _stop(client: AIOKafkaProducer, timeout: float) -> None:
     try:
-        async with asyncio.timeout(timeout):
-            await client.stop()
+        # Closing says nothing: what was wrong has been raised where it mattered.
+        ended = await stop_within(client.stop(), timeout)
     except asyncio.CancelledError:
         await abandon_producer(client)
         raise
-    except (TimeoutError, driver.KafkaError, OSError):
+    if not ended:
         await abandon_producer(client)
 
 

@@ -13,6 +13,7 @@ from dispatcher.brokers.kafka.batches import find_end_of_batch
 from dispatcher.brokers.kafka.codecs import at_most
 from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import missing_codec, translate, translated
+from dispatcher.brokers.kafka.internals import abandon_consumer, stop_within
 from dispatcher.brokers.kafka.settings import KafkaSettings
 from dispatcher.core.record import Record, TopicPartition
 from dispatcher.errors import ConfigurationError, CorruptRecords, OffsetOutOfRange
@@ -95,7 +96,8 @@ async def _read(
                         and await client.position(each) < ends[TopicPartition(*each)]
                     }
     finally:
-        await client.stop()
+        if not await stop_within(client.stop(), settings.request_timeout):
+            await abandon_consumer(client)
     return {partition: records[:max_records] for partition, records in found.items()}
 
 
