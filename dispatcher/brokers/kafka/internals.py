@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -186,20 +187,35 @@ async def _within(coroutine: Coroutine[Any, Any, object]) -> None:
             await coroutine
 
 
-class _NoTraceback(logging.Filter):
+class _Quiet(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = None
+        # By its text before anything is put into it: a text of aiokafka's, of which there are some dozens.
+        kind, now = (record.name, str(record.msg)), time.monotonic()
+        if now - self._last.get(kind, float("-inf")) < _LOG_INTERVAL:
+            return False
+        self._last[kind] = now
         return True
 
 
-_NO_TRACEBACK = _NoTraceback()
+_QUIET = _Quiet()
+# Seconds. While all brokers are down, aiokafka tries each ten times a second and logs every time: 100 lines a second.
+_LOG_INTERVAL = 5.0
 _LOGGERS = ("client", "conn", "consumer.fetcher", "consumer.group_coordinator", "producer.sender")
 
 
 def quiet_logs() -> None:
-    """Keep aiokafka's log to warnings in single lines: what it prints with a traceback, the dispatcher raises itself."""
+    """Keep aiokafka's log to warnings in single lines, one of a kind in 5 s.
+
+    What it prints with a traceback, the dispatcher raises itself.
+    """
     parent = logging.getLogger("aiokafka")
     if parent.level == logging.NOTSET:
         parent.setLevel(logging.WARNING)
+    parent.addFilter(_QUIET)
     for name in _LOGGERS:
-        logging.getLogger(f"aiokafka.{name}").addFilter(_NO_TRACEBACK)
+        logging.getLogger(f"aiokafka.{name}").addFilter(_QUIET)
