@@ -51,6 +51,24 @@ def closure(name: str, extras: frozenset[str] = frozenset(), seen: set[str] | No
             yield from closure(needed.name, frozenset(needed.extras), seen)
 
 
+#: What needs an extra, by the extra's name. All else has to do without.
+EXTRAS = {
+    "http": "dispatcher.invokers.http",
+    "aws": "dispatcher.invokers.aws_lambda",
+    "google": "dispatcher.invokers.google_functions",
+}
+
+
+def link(folder: Path, extras: frozenset[str] = frozenset()) -> Path:
+    """Put what the project declares, with these extras, and nothing more into a folder."""
+    folder.mkdir()
+    for needed in closure("dispatch-runtime", extras):
+        for top in {file.parts[0] for file in needed.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(Path(str(needed.locate_file(top))))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """An empty venv with the wheel, and an environment with what the wheel declares and nothing more."""
@@ -58,12 +76,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     python = folder / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel, cwd=folder)
-    declared = folder / "declared"
-    declared.mkdir()
-    for needed in closure("dispatch-runtime"):
-        for top in {file.parts[0] for file in needed.files or () if file.parts[0] not in ("..", "__pycache__")}:
-            if not (declared / top).exists():
-                (declared / top).symlink_to(Path(str(needed.locate_file(top))))
+    declared = link(folder / "declared")
     return python, {"PYTHONPATH": str(declared), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -78,23 +91,36 @@ def test_the_wheel_holds_the_two_packages_and_their_types(wheel: Path) -> None:
     assert shipped == ours
 
 
-def test_what_is_declared_is_enough(installed: tuple[Path, dict[str, str]]) -> None:
-    """In an empty venv with the declared dependencies alone, every module imports, and none is the checkout's."""
-    python, environment = installed
-    program = """
-import importlib, pkgutil
+IMPORT_ALL = """
+import importlib, pkgutil, sys
 import bindings, dispatcher
+extras = tuple(sys.argv[1:])
 for package in (bindings, dispatcher):
     assert "site-packages" in package.__file__, package.__file__
-    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not module.name.endswith("__main__"):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda name: None):
+        if not module.name.endswith("__main__") and not (extras and module.name.startswith(extras)):
             importlib.import_module(module.name)
 try:
     import functions
 except ModuleNotFoundError:
     print("no functions")
 """
-    assert run(python, "-c", program, cwd=python.parent, **environment) == "no functions\n"
+
+
+def test_what_is_declared_is_enough(installed: tuple[Path, dict[str, str]]) -> None:
+    """In an empty venv with the declared dependencies alone, every module imports but those that an extra is for, and none is
+    the checkout's."""
+    python, environment = installed
+    assert run(python, "-c", IMPORT_ALL, *EXTRAS.values(), cwd=python.parent, **environment) == "no functions\n"
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_an_extra_declares_is_enough(installed: tuple[Path, dict[str, str]], extra: str, tmp_path: Path) -> None:
+    """With one extra alone, the modules that it is for import too."""
+    python, environment = installed
+    environment = {**environment, "PYTHONPATH": str(link(tmp_path / "declared", frozenset({extra})))}
+    others = [module for name, module in EXTRAS.items() if name != extra]
+    assert run(python, "-c", IMPORT_ALL, *others, cwd=python.parent, **environment) == "no functions\n"
 
 
 def test_bindings_need_pydantic_alone(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
