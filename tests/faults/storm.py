@@ -198,6 +198,7 @@ class Storm:
         least: members that always run.
         most: members that run at most.
         patience: seconds that a disturbance waits for somebody to be at work.
+        steady: seconds that its victim has been at work by then: enough for a commit, where that is to have been made.
         server: what an outage kills.
     """
 
@@ -206,6 +207,7 @@ class Storm:
     least: int = 2
     most: int = 4
     patience: float = 20.0
+    steady: float = 0.0
     server: Server | None = None
     log: list[Disturbance] = field(default_factory=list)
     outage: threading.Lock = field(default_factory=threading.Lock)
@@ -268,10 +270,13 @@ class Storm:
     def _choose(self, step: Step, watch: Watch) -> Member:
         """The member of the step's rank, once it is at work: a fault that hits an idle one shows nothing."""
         began = time.monotonic()
+        since: dict[str, float] = {}
         while True:
             watch.look()
-            staying, waited = self.staying, time.monotonic() - began
-            busy = [member for member in staying if watch.in_flight(member.name)]
+            now = time.monotonic()
+            staying, waited = self.staying, now - began
+            since = {each.name: since.get(each.name, now) for each in staying if watch.in_flight(each.name)}
+            busy = [each for each in staying if each.name in since and now - since[each.name] >= self.steady]
             # Better all, so that the seed alone chooses; but the others' work shall not end while one starts.
             if staying and (len(busy) == len(staying) or (busy and waited > 5) or waited > self.patience):
                 among = busy or staying

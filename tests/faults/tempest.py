@@ -42,6 +42,7 @@ class Plan:
         fail_every: each so manieth fails always; none for 0.
         still: with no call for so long, nothing more comes: more than ``slow``, and than ``session``.
         patience: what a disturbance waits for somebody to be at work.
+        steady: how long its victim has been at work by then.
     """
 
     records: int
@@ -63,6 +64,7 @@ class Plan:
     fail_every: int
     still: float
     patience: float
+    steady: float = 0.0
 
     def environ(self, order: str) -> dict[str, str]:
         """What the members are told."""
@@ -124,6 +126,7 @@ def go_through(
         schedule(seed, plan.disturbances, plan.kinds, after=plan.after, lasts=plan.lasts),
         most=plan.most,
         patience=plan.patience,
+        steady=plan.steady,
         server=server,
     )
     with Feeder(fleet, plan.records, plan.chunk, plan.reserve, plan.keys, storm.outage) as feeder:

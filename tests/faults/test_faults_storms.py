@@ -26,8 +26,8 @@ KINDS: tuple[Kind, ...] = ("join", "terminate", "kill", "freeze")
 PLANS = {
     "smoke": Plan(
         records=3_000, chunk=1_500, reserve=1_500, partitions=8, keys=101, members=2, most=3, kinds=KINDS,
-        disturbances=4, after=(0.3, 0.8), lasts=(4.0, 4.5), session=3.0, drain=1.0,
-        work_ms=20, slow=1.5, slow_every=100, fail_every=333, still=6.0, patience=15.0,
+        disturbances=4, after=(0.0, 0.2), lasts=(4.0, 4.5), session=3.0, drain=1.0,
+        work_ms=20, slow=1.5, slow_every=50, fail_every=333, still=6.0, patience=15.0, steady=1.0,
     ),
     "full": Plan(
         records=100_000, chunk=10_000, reserve=20_000, partitions=80, keys=2_251, members=4, most=6, kinds=KINDS,
