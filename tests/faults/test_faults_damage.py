@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -100,7 +99,7 @@ def corrupt(
     if promise == "skip":
         arm.equal("offsets counted as skipped", found.get("skipped", -1), len(within))
         last = max((each.ended or 0 for each in ledger.handlings if each.id in before), default=0)
-        first = min((each.started for each in ledger.handlings if each.id in after), default=sys.maxsize)
+        first = min((each.started for each in ledger.handlings if each.id in after), default=last + 999 * 10**9)
         arm.at_most("from the last event before it to the first after it", (first - last) / 1e9, 2, "s")
     else:
         arm.equal("offsets skipped", found.get("skipped", -1), 0)
@@ -159,10 +158,10 @@ def test_a_decompression_bomb_leaves_memory_and_other_streams_alone(
 ) -> None:
     """Batches of some KB that become hundreds of MB are not decompressed: counted, told, passed; the rest goes on."""
     arm = verdict(ROW_BOMB, mutant or "dispatch")
-    bytes_of_a_bomb = (400 if size == "smoke" or mutant else 1_200) << 20
+    bytes_of_a_bomb = (400 if size == "smoke" or mutant else 1_000) << 20
     under_test = fleet("refusing", mutant=mutant, environ={"FAULTS_WORK": "5", "DISPATCH_DRAIN": "2"})
     under_test.create(2)
-    count = 300 if size == "smoke" else 10_000
+    count = 300 if size == "smoke" or mutant else 10_000
     good = [*range(count), *range(AFTER, AFTER + count), *range(BESIDE, BESIDE + 2 * count)]
     append(under_test.bootstrap, under_test.stream, 0, batches(range(count), 100))
     written = [
@@ -173,7 +172,7 @@ def test_a_decompression_bomb_leaves_memory_and_other_streams_alone(
     member = under_test.start("-o", "jsonl", DISPATCH_ON_CORRUPT="skip")
     highest = Highest(member)
     with highest:
-        waited(lambda: not under_test.ledger().missing(good), 15 if mutant else 60)
+        waited(lambda: not under_test.ledger().missing(good), 15 if mutant else 120)
     under_test.stop_all()
     arm.at_most("bytes of the zstd bomb in the log", written[0], 64_000)
     arm.equal("good events not handled", len(under_test.ledger().missing(good)), 0)
