@@ -19,6 +19,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from dispatcher.devkafka import KafkaServer, KafkaUnavailable, find_classpath, find_java, free_ports
+from dispatcher.devkafka.server import START_TIMEOUT
 
 __all__ = ["SUPER_USER", "USER_WITHOUT_RIGHTS", "WORKER", "KafkaCluster", "KafkaUnavailable", "Node", "free_ports"]
 
@@ -53,6 +54,8 @@ class Node(KafkaServer):
         proxy_port: int | None = None,
     ) -> None:
         super().__init__(directory, java, classpath)
+        # A test's server lives for minutes: what the second compiler makes better comes too late, and takes its time.
+        self._jvm.insert(1, "-XX:TieredStopAtLevel=1")
         self.id = number
         self.ports = ports
         #: What clients of each listener are told.
@@ -136,7 +139,8 @@ class KafkaCluster:
             for node in self.nodes:
                 node.start()
             for node in self.nodes:
-                node.wait_until_ready()
+                # They share the processors.
+                node.wait_until_ready(START_TIMEOUT * len(self.nodes))
         except BaseException:
             self.__exit__()
             raise

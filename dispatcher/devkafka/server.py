@@ -110,13 +110,13 @@ class KafkaServer:
             )
         return self.process.pid
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, timeout: float = START_TIMEOUT) -> None:
         """Return when the server serves.
 
         Raises:
-            KafkaUnavailable: it ended, or took longer than a minute; the message has the end of its log.
+            KafkaUnavailable: it ended, or took longer than so many seconds; the message has the end of its log.
         """
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
                 break

@@ -49,7 +49,7 @@ class Proxy:
         self.mode: Mode = "open"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._acceptor: asyncio.Task[None] | None = None
+        self._listening = False
         self._links: dict[asyncio.Task[None], tuple[socket.socket, ...]] = {}
         self._gate = asyncio.Event()
         self._gate.set()
@@ -81,26 +81,27 @@ class Proxy:
         if mode in ("refuse", "reset"):
             await self._cut()
         if mode == "refuse":
-            await self._stop_listening()
-        elif self._acceptor is None:
+            self._stop_listening()
+        elif not self._listening:
             if self._listener.fileno() < 0:
                 self._listener = self._bind(self.port)
             self._listener.listen(128)
             self._listener.setblocking(False)
-            self._acceptor = self._loop.create_task(self._accept())
+            # Not sock_accept(), which loses a connection when it is cancelled at that moment.
+            self._loop.add_reader(self._listener, self._accept)
+            self._listening = True
 
     async def _close(self) -> None:
-        await self._stop_listening()
+        self._stop_listening()
         self._listener.close()
         self._gate.set()
         await self._cut()
 
-    async def _stop_listening(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.cancel()
-            await asyncio.gather(self._acceptor, return_exceptions=True)
-            self._acceptor = None
+    def _stop_listening(self) -> None:
+        if self._listening:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
+            self._listening = False
 
     async def _cut(self) -> None:
         tasks = list(self._links)
@@ -108,18 +109,20 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(self._listener)
-            client.setblocking(False)
-            if self.mode == "reset":
-                _reset(client)
-                continue
-            server = socket.socket()
-            server.setblocking(False)
-            task = self._loop.create_task(self._link(client, server))
-            self._links[task] = (client, server)
-            task.add_done_callback(self._unlink)
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:  # it has hung up already
+            return
+        client.setblocking(False)
+        if self.mode == "reset":
+            _reset(client)
+            return
+        server = socket.socket()
+        server.setblocking(False)
+        task = self._loop.create_task(self._link(client, server))
+        self._links[task] = (client, server)
+        task.add_done_callback(self._unlink)
 
     def _unlink(self, task: asyncio.Task[None]) -> None:
         # Cancelled before its first step, or ended: the sockets are gone either way.
