@@ -23,6 +23,7 @@ from dispatcher.brokers.kafka.diagnosis import find_reachable
 from dispatcher.brokers.kafka.errors import missing_codec, translate, translated
 from dispatcher.brokers.kafka.internals import (
     abandon_consumer,
+    excuse_commits,
     lead_again,
     note_heartbeats,
     note_return,
@@ -142,6 +143,7 @@ class KafkaConsumer:
         self._client = client
         self._rebalancing_since = time.monotonic()
         note_heartbeats(client, self._note_heartbeat)
+        excuse_commits(client)
         if settings.instance_id is not None:
             note_return(client, settings.instance_id, self._note_return)
         # Only now, for start() of aiokafka waits without end for its first partitions.
