@@ -44,6 +44,8 @@ def _validated(merged: Mapping[str, Any], places: Mapping[Keys, Place]) -> tuple
         problems: dict[Keys, Problem] = {}
         for each in error.errors(include_url=False, include_input=False):
             keys = _keys(each["loc"], merged)
+            if each["type"] == "missing":
+                keys = (*keys, str(each["loc"][-1]))
             place = _place(keys, places)
             # A union has a complaint for each of its types: the first, or the one inside, is of the type that is meant.
             problems.setdefault(keys, Problem(place.origin.place, place.key, _message(each, keys)))
@@ -74,6 +76,8 @@ def _message(error: Any, keys: Keys) -> str:
     if error["type"] == "extra_forbidden":
         names = _names_in(Document, tuple(map(str, error["loc"][:-1])))
         return f"there is no such setting{nearest(keys[-1], names)}"
+    if error["type"] == "missing":
+        return f"{keys[-1]} is missing"
     return (
         text[:1].lower() + text[1:]
         if text.startswith(("Field", "String", "List", "Tuple", "Value", "Unable"))

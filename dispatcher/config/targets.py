@@ -161,12 +161,19 @@ _OUR_HEADERS = frozenset(
 )
 
 
+_SECRET_HEADER = re.compile(r"authorization|cookie|secret|token|passw|api-?key|-key$|-sig", re.IGNORECASE)
+
+
 def _checked_headers(headers: dict[str, Any]) -> dict[str, Any]:
     for name, value in headers.items():
         if not _HEADER.fullmatch(name):
             raise ValueError(f"{name!r} can't be a header's name")
         if name.lower() in _OUR_HEADERS or name.lower().startswith(("ce-", "dispatch-")):
             raise ValueError(f"the header {name} is the dispatcher's own to set")
+        if isinstance(value, str) and _SECRET_HEADER.search(name):
+            raise ValueError(
+                f"a secret is not written into a file that is shared: {name} = {{ file = ... }} or {{ env = ... }}"
+            )
         if isinstance(value, str) and not (value.isprintable() and value.isascii()):
             raise ValueError(f"the header {name} holds what no header may")
     if len({name.lower() for name in headers}) < len(headers):
