@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from bindings.policies import (
     Batch,
@@ -32,7 +32,9 @@ class Binding:
         streams: the topics it consumes, at least one.
         signature: how events are decoded for it and passed to it.
         order, batch, retry, dead_letter, limits: the policies.
-        concurrency: invocations in flight in one process, 1 to 10,000.
+        concurrency: invocations in flight in one process, 1 to 10,000; ``"auto"`` finds how many the target takes before
+            it slows down, which suits targets behind a network.
+        max_concurrency: the ceiling of ``"auto"``, 1 to 10,000.
         timeout: seconds an attempt may take, 86,400 at most.
         rate: invocations started a second at the most; None for no limit.
         where: a CEL expression over ``value``, ``key``, ``headers``, ``stream``; other events are skipped.
@@ -49,7 +51,8 @@ class Binding:
     retry: Retry = field(default_factory=Retry)
     dead_letter: DeadLetter = field(default_factory=DeadLetter)
     limits: Limits = field(default_factory=Limits)
-    concurrency: int = 16
+    concurrency: int | Literal["auto"] = 16
+    max_concurrency: int = 256
     timeout: float = 60.0
     rate: float | None = None
     where: str | None = None
@@ -66,7 +69,11 @@ class Binding:
         self._check_name()
         if self.order not in ("key", "partition", "none"):
             raise ValueError(f'order={self.order!r}: it is "key", "partition" or "none"')
-        check_number("concurrency", self.concurrency, "invocations", 1, 10_000, whole=True)
+        if isinstance(self.concurrency, str) and self.concurrency != "auto":
+            raise ValueError(f'concurrency={self.concurrency!r}: it is a number of invocations, or "auto"')
+        if self.concurrency != "auto":
+            check_number("concurrency", self.concurrency, "invocations", 1, 10_000, whole=True)
+        check_number("max_concurrency", self.max_concurrency, "invocations", 1, 10_000, whole=True)
         check_number("timeout", self.timeout, "seconds", 0, 86_400, above=True)
         if self.rate is not None:
             check_number("rate", self.rate, "invocations a second", 0, above=True)
@@ -101,6 +108,11 @@ class Binding:
                     raise ValueError(
                         f'{error}; it is made of the function\'s name: give it another with name="..."'
                     ) from None
+
+    @property
+    def places(self) -> int:
+        """Invocations that may be in flight in one process at the most."""
+        return self.max_concurrency if self.concurrency == "auto" else self.concurrency
 
     def dead_letter_topic(self, stream: str) -> str:
         """Where this function's dead letters from ``stream`` rest."""

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Never, TypeVar
+from typing import Any, Literal, Never, TypeVar
 
 from bindings.binding import Binding
 from bindings.errors import DeclarationError
@@ -29,7 +29,8 @@ _OPTIONS: dict[str, tuple[tuple[type, ...], str]] = {
     "order": ((str,), 'order="key", "partition" or "none"'),
     "batch": ((Batch,), "batch=Batch(max_events=100)"),
     "retry": ((Retry,), "retry=Retry(max_attempts=5)"),
-    "concurrency": ((int,), "concurrency=16"),
+    "concurrency": ((int, str), 'concurrency=16 or "auto"'),
+    "max_concurrency": ((int,), "max_concurrency=256"),
     "timeout": ((int, float), "timeout=60.0"),
     "rate": ((int, float), "rate=100.0"),
     "where": ((str,), 'where="value.total > 100.0"'),
@@ -38,7 +39,7 @@ _OPTIONS: dict[str, tuple[tuple[type, ...], str]] = {
     "limits": ((Limits,), "limits=Limits(held_events=16_000)"),
     "start": ((str, datetime, timedelta), 'start="earliest", "latest", "-2h" or a datetime'),
 }
-_REQUIRED = ("order", "concurrency", "timeout", "start")
+_REQUIRED = ("order", "concurrency", "max_concurrency", "timeout", "start")
 
 
 @dataclass(eq=False, slots=True)
@@ -75,7 +76,8 @@ def on_stream(
     order: Ordering = "key",
     batch: Batch | None = None,
     retry: Retry | None = None,
-    concurrency: int = 16,
+    concurrency: int | Literal["auto"] = 16,
+    max_concurrency: int = 256,
     timeout: float = 60.0,
     rate: float | None = None,
     where: str | None = None,
@@ -101,7 +103,9 @@ def on_stream(
         batch: how many events an invocation takes. A ``list[...]`` parameter has
             ``Batch(max_events=100, max_wait=0.5)``, any other takes one event.
         retry: attempts and waits of a failed event.
-        concurrency: invocations in flight in one process, 1 to 10,000.
+        concurrency: invocations in flight in one process, 1 to 10,000; ``"auto"`` finds how many the target takes before
+            it slows down, which suits targets behind a network.
+        max_concurrency: the ceiling of ``"auto"``.
         timeout: seconds an attempt may take.
         rate: invocations started a second at the most.
         where: a CEL expression over ``value``, ``key``, ``headers`` and ``stream``; other events are skipped.
@@ -122,6 +126,7 @@ def on_stream(
         "batch": batch,
         "retry": retry,
         "concurrency": concurrency,
+        "max_concurrency": max_concurrency,
         "timeout": timeout,
         "rate": rate,
         "where": where,

@@ -117,7 +117,10 @@ class FunctionEntry(_Part):
     batch: BatchPolicy
     retry: RetryPolicy
     limits: LimitsPolicy
-    concurrency: int = Field(ge=1, description="Invocations in flight in one process.")
+    concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        description='Invocations in flight in one process; "auto" finds how many the target takes.'
+    )
+    max_concurrency: int = Field(ge=1, description='The ceiling of "auto".')
     timeout: float = Field(gt=0, description="Seconds an attempt may take.")
     rate: Annotated[float, Field(gt=0)] | None = Field(description="Invocations started a second, at the most.")
     where: str | None = Field(description="A CEL expression; other events are skipped.")
@@ -148,6 +151,7 @@ class FunctionEntry(_Part):
             retry=RetryPolicy(**retry),
             limits=LimitsPolicy(**asdict(binding.limits)),
             concurrency=binding.concurrency,
+            max_concurrency=binding.max_concurrency,
             timeout=binding.timeout,
             rate=binding.rate,
             where=binding.where,
@@ -186,6 +190,7 @@ class FunctionEntry(_Part):
                 dead_letter=DeadLetter(stream=self.dead_letter.stream),
                 limits=Limits(**self.limits.model_dump()),
                 concurrency=self.concurrency,
+                max_concurrency=self.max_concurrency,
                 timeout=self.timeout,
                 rate=self.rate,
                 where=self.where,

@@ -111,7 +111,7 @@ class Served(Invocations):
         failures: dict[int, Failure] = {}
         results: list[tuple[int, Sequence[Emit]]] = []
         # Sync functions run beside each other too: in threads.
-        places = asyncio.Semaphore(self.binding.concurrency)
+        places = asyncio.Semaphore(self.binding.places)
         deadline = asyncio.get_running_loop().time() + left
 
         async def go_through(lane: list[list[int]]) -> None:

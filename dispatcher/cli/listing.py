@@ -79,6 +79,7 @@ def _as_json(function: Function, app: str) -> dict[str, Any]:
             "then": retry.then,
         },
         "concurrency": binding.concurrency,
+        "max_concurrency": binding.max_concurrency,
         "timeout": binding.timeout,
         "rate": binding.rate,
         "where": binding.where,

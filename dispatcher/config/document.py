@@ -153,7 +153,7 @@ def _empty_is_none(value: object) -> object:
     return None if value in {"", NONE} else value
 
 
-_SHORT = ("streams", "order", "concurrency", "timeout", "rate", "start")
+_SHORT = ("streams", "order", "concurrency", "max_concurrency", "timeout", "rate", "start")
 _TEXTS = descriptions_of(Binding)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Breaker", "Concurrency", "RateLimit"]
+__all__ = ["AdaptiveConcurrency", "Breaker", "Concurrency", "RateLimit"]
 
 
 class Concurrency:
@@ -27,12 +27,97 @@ class Concurrency:
             self._lowered = now
             self.limit = max(1, self.limit // 2)
 
+    def took(self, seconds: float, *, in_flight: int) -> None:
+        """An invocation, one of so many, took so long; a limit that is set goes by nothing of it."""
+
     def delivered(self) -> None:
         """The target took one. Needs calling only while ``limit < maximum``."""
         self._calm += 1
         if self._calm >= self.limit and self.limit < self.maximum:
             self._calm = 0
             self.limit += 1
+
+
+class AdaptiveConcurrency(Concurrency):
+    """A limit that finds how many invocations a target takes before it slows down.
+
+    Time and again it runs half as many for a moment, and so learns how long an answer takes when fewer wait for each other. Between
+    two such looks, after each ``limit`` answers, in as many steps: ``limit += 0.2 * (limit * gradient + sqrt(limit) / 2 - limit)``,
+    where ``gradient = 1.5 * time at half / time now``, between 0.5 and 1. So it grows while twice as many take no longer, and
+    settles at about one and a half times of what the target works on at once. At first it doubles from look to look, until one shows
+    that the target slows down. (The step is that of Gradient2 in Netflix's concurrency-limits, github.com/Netflix/concurrency-limits,
+    whose long average drifts up with an overload that lasts; averages, because events differ in how long they take.) Only while the limit is used: idle times say nothing of what more would do. What the target
+    did not take halves it, as above.
+    """
+
+    __slots__ = ("_at_half", "_count", "_exact", "_is_looking", "_is_new", "_left", "_recent", "_sum")
+
+    INITIAL = 16
+    _TOLERANCE = 1.5
+    _SMOOTHING = 0.2
+    #: The gradient below which it has found its target's limit, and doubles no more.
+    _SLOWER = 0.9
+    #: Answers that make an average, at the least.
+    _SAMPLE = 40
+    #: Between two looks, in answers for each place.
+    _BETWEEN = 20
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(maximum)
+        self._exact = float(min(self.INITIAL, maximum))
+        self.limit = int(self._exact)
+        self._recent = self._at_half = 0.0
+        self._is_looking = False
+        self._is_new = True
+        self._left = 2 * self.limit
+        self._sum, self._count = 0.0, 0
+
+    def took(self, seconds: float, *, in_flight: int) -> None:
+        self._left -= 1
+        if self._is_looking:
+            self._look(seconds)
+            return
+        if not self._recent:
+            self._recent = seconds
+        self._recent += (seconds - self._recent) / max(self._SAMPLE, min(self._exact, 100.0))
+        if in_flight < self.limit / 2:
+            return
+        if self._left <= 0 and self.limit > 1:
+            self._is_looking = True
+            self.limit = max(1, int(self._exact / 2))
+            # What is in flight was started beside as many others: it tells nothing.
+            self._count = max(self._SAMPLE, 2 * self.limit)
+            self._left = in_flight + self._count
+            self._sum = 0.0
+            return
+        gradient = 1.0
+        if self._at_half and self.limit > 1:  # one alone waits for nobody
+            gradient = max(0.5, min(1.0, self._TOLERANCE * self._at_half / (self._recent or self._at_half)))
+        self._is_new = self._is_new and gradient > self._SLOWER
+        step = 0.5 if self._is_new else self._SMOOTHING * (gradient - 1 + 0.5 / self._exact**0.5)
+        self._exact = min(float(self.maximum), max(1.0, self._exact + step))
+        self.limit = int(self._exact)
+
+    def not_delivered(self, now: float) -> None:
+        self.limit = int(self._exact)
+        super().not_delivered(now)
+        self._exact = float(self.limit)
+        self._end_look()
+
+    def delivered(self) -> None:
+        """Its way up goes by times, not by successes."""
+
+    def _look(self, seconds: float) -> None:
+        if self._left < self._count:
+            self._sum += seconds
+        if self._left <= 0:
+            self._at_half = self._sum / self._count
+            self._end_look()
+
+    def _end_look(self) -> None:
+        self._is_looking = False
+        self.limit = int(self._exact)
+        self._left = (2 if self._is_new else self._BETWEEN) * self.limit
 
 
 class RateLimit:

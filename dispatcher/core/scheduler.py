@@ -12,7 +12,7 @@ from bindings.failure import Failure, FailureKind
 from dispatcher.core.batching import ReadyQueue
 from dispatcher.core.counters import Counters
 from dispatcher.core.delivery import Delivery, Returned, State, record_size
-from dispatcher.core.flow import Breaker, Concurrency, RateLimit
+from dispatcher.core.flow import AdaptiveConcurrency, Breaker, Concurrency, RateLimit
 from dispatcher.core.lanes import fixed_lane, follow, succeed
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap
 from dispatcher.core.partition import Partition
@@ -69,7 +69,8 @@ class Scheduler:
         self._waiting: list[tuple[float, int, Delivery]] = []
         # Breaks ties between those that are due at once, in the order in which they were parked.
         self._ticket = 0
-        self._concurrency = Concurrency(binding.concurrency)
+        is_adaptive = binding.concurrency == "auto"
+        self._concurrency = AdaptiveConcurrency(binding.places) if is_adaptive else Concurrency(binding.places)
         self._breaker = Breaker()
         self._rate = RateLimit(binding.rate, now) if binding.rate else None
         # False while neither rate nor breaker nor a lowered limit asks to be looked at: nearly always.
@@ -80,7 +81,7 @@ class Scheduler:
         # For those who lead their lane next, when done() is not told the time: batches wait by it.
         self._now = now
         self.in_flight = 0
-        self.limit = binding.concurrency
+        self.limit = self._concurrency.limit
         self.paused = False
         self.counters = counters or Counters()
 
@@ -343,6 +344,11 @@ class Scheduler:
         """Start again."""
         self.paused = False
         self.limit = self._concurrency.limit
+
+    def took(self, seconds: float) -> None:
+        """An invocation that is not settled yet took so long to its answer: what ``concurrency="auto"`` goes by."""
+        self._concurrency.took(seconds, in_flight=self.in_flight)
+        self._apply_limit()
 
     # -- settling
 

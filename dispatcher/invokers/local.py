@@ -29,11 +29,11 @@ class LocalInvoker(Invocations):
 
     def __init__(self, binding: Binding, *, abandoned: Abandoned) -> None:
         super().__init__(binding)
-        self.concurrency = binding.concurrency
+        self.concurrency = binding.places
         self._abandoned = abandoned
         self._threads: ThreadPoolExecutor | None = None
         if not binding.signature.is_async:
-            self._threads = ThreadPoolExecutor(binding.concurrency, thread_name_prefix=f"function-{binding.name}")
+            self._threads = ThreadPoolExecutor(binding.places, thread_name_prefix=f"function-{binding.name}")
 
     async def close(self) -> None:
         """Let go of the threads; those that run on are not waited for."""

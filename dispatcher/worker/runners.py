@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from bindings import Binding
 from bindings.calling import is_direct
 from bindings.errors import InvalidOutcome
-from bindings.failure import timed_out, undecodable
+from bindings.failure import FailureKind, timed_out, undecodable
 from bindings.invocation import Reply, reply_to
 from dispatcher.clock import Clock
 from dispatcher.core.delivery import Delivery
@@ -88,6 +88,7 @@ class Runners:
         self._on_progress = progress
         self._on_failed = failed
         is_short = isinstance(invoker, LocalInvoker) and is_direct(binding.signature) and binding.signature.is_async
+        is_short = is_short and binding.concurrency != "auto"
         self._work = self._work_directly if is_short else self._work_through
         self._runners: set[Runner] = set()
         self._idle: list[asyncio.Future[None]] = []
@@ -234,7 +235,7 @@ class Runners:
     async def _work_through(self, runner: Runner, clean: contextvars.Context) -> None:
         """The general way: any target, any signature."""
         scheduler, invoke = self._scheduler, self._invoker.invoke
-        is_batch = self._binding.signature.batch
+        is_batch, is_adaptive = self._binding.signature.batch, self._binding.concurrency == "auto"
         clock = self._clock
         turn = clock()
         while True:
@@ -257,6 +258,8 @@ class Runners:
             runner.batch = None
             if runner.task.cancelling():
                 await self._absorb(runner)
+            if is_adaptive and (reply.rest is None or reply.rest.kind is not FailureKind.NOT_DELIVERED):
+                scheduler.took(clock() - now)
             await self._settle(batch, reply)
             if contextvars.copy_context() != clean:
                 break

@@ -93,7 +93,10 @@ class Worker:
         rng: random.Random | None = None,
     ) -> None:
         self._invoker = invoker or LocalInvoker(binding, abandoned=self._abandoned)
-        binding = replace(binding, concurrency=min(binding.concurrency, self._invoker.concurrency))
+        most = min(binding.places, self._invoker.concurrency)
+        binding = replace(
+            binding, concurrency="auto" if binding.concurrency == "auto" else most, max_concurrency=most
+        )
         self.name = binding.name
         self.group = f"{app}.{binding.name}" if span is None else span.group
         self._clock = clock or Clock()

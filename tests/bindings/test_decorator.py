@@ -116,7 +116,7 @@ def test_forgotten_parentheses_are_refused_at_import():
         (["o"], {"retry": 3}, r"write retry=Retry\(max_attempts=5\)"),
         (["o"], {"retry": Retry}, "write retry="),
         (["o"], {"limits": 100}, r"write limits=Limits\("),
-        (["o"], {"concurrency": "16"}, "write concurrency=16"),
+        (["o"], {"concurrency": "16"}, r'a number of invocations, or "auto"'),
         (["o"], {"concurrency": True}, "write concurrency=16"),
         (["o"], {"timeout": None}, "write timeout=60.0"),
         (["o"], {"emits": ["a"]}, "write emits="),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bindings.failure import FailureKind
 from bindings.policies import Limits
-from dispatcher.core.flow import Breaker, Concurrency, RateLimit
+from dispatcher.core.flow import AdaptiveConcurrency, Breaker, Concurrency, RateLimit
 
 from .support import P0, P1, failure, make_scheduler, rec, take_all, take_batches
 
@@ -257,3 +259,60 @@ def test_an_event_larger_than_all_limits_passes() -> None:
     scheduler.done(delivery)
     assert scheduler.wanted() == [P0]
     assert scheduler.partitions[P0].held_bytes == 0
+
+
+class Target:
+    """A target that takes ``capacity`` at once without slowing down, and serves more one after another.
+
+    Simulated: a queue in front of ``capacity`` places, each of which takes ``seconds`` for an event.
+    """
+
+    def __init__(self, capacity: int, seconds: float) -> None:
+        self.capacity = capacity
+        self.seconds = seconds
+
+    def run(self, limit: AdaptiveConcurrency, answers: int, *, offered: int = 10_000) -> list[int]:
+        """Keep as many in flight as the limit says, of so many that are offered; returns the limits after each answer."""
+        places = [0.0] * self.capacity
+        flying: list[tuple[float, float]] = []
+        now, limits = 0.0, []
+        for _ in range(answers):
+            while len(flying) < min(limit.limit, offered):
+                begin = max(now, heapq.heappop(places))
+                heapq.heappush(places, begin + self.seconds)
+                heapq.heappush(flying, (begin + self.seconds, now))
+            ended, started = heapq.heappop(flying)
+            now = ended
+            limit.took(ended - started, in_flight=len(flying) + 1)
+            limits.append(limit.limit)
+        return limits
+
+
+@pytest.mark.parametrize("capacity", [5, 40, 150])
+def test_auto_finds_how_many_a_target_takes(capacity: int) -> None:
+    """It settles where the target is full and its queue is short: never below what it takes, nor far beyond."""
+    limits = Target(capacity, 0.1).run(AdaptiveConcurrency(1_000), 40_000)
+    settled = limits[-5_000:]
+    assert capacity * 0.9 <= sum(settled) / len(settled) <= capacity * 2.2 + 10
+
+
+def test_auto_comes_down_with_a_target_that_lost_its_places() -> None:
+    """A target that was scaled down is given less, and more again when it is back."""
+    limit = AdaptiveConcurrency(1_000)
+    Target(100, 0.1).run(limit, 30_000)
+    high = limit.limit
+    Target(10, 0.1).run(limit, 20_000)
+    low = limit.limit
+    Target(100, 0.1).run(limit, 40_000)
+    assert low < 45
+    assert min(high, limit.limit) >= 90
+
+
+def test_auto_stays_below_its_ceiling_and_where_it_is_not_used() -> None:
+    """The ceiling holds however fast the answers; a limit that few events use does not grow; what is not taken halves it."""
+    assert max(Target(10_000, 0.001).run(AdaptiveConcurrency(30), 5_000)) == 30
+    idle = AdaptiveConcurrency(1_000)
+    Target(10_000, 0.1).run(idle, 5_000, offered=4)
+    assert idle.limit == AdaptiveConcurrency.INITIAL
+    idle.not_delivered(1.0)
+    assert idle.limit == AdaptiveConcurrency.INITIAL // 2

@@ -48,7 +48,7 @@ class LambdaInvoker:
         self._binding = binding
         self._target = target
         #: Invocations that can run at once.
-        self.concurrency = binding.concurrency
+        self.concurrency = binding.places
         region = target.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if not region:
             raise ConfigurationError(
@@ -63,7 +63,7 @@ class LambdaInvoker:
             "x-amz-invocation-type": _KINDS[target.invocation],
         }
         self._contexts: dict[int, str] = {}
-        self._connection = Connection(target, concurrency=binding.concurrency)
+        self._connection = Connection(target, concurrency=binding.places)
 
     async def invoke(self, batch: Sequence[Delivery]) -> Reply:
         """Invoke with the events and wait for what becomes of them."""

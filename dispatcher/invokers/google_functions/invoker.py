@@ -40,7 +40,7 @@ class GoogleFunctionInvoker:
         self._binding = binding
         self._target = target
         #: Invocations that can run at once.
-        self.concurrency = binding.concurrency
+        self.concurrency = binding.places
         self._found: HttpInvoker | None = None
         self._url = ""
         self._is_stale = False

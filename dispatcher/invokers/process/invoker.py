@@ -83,7 +83,7 @@ class ProcessInvoker:
         }
         self._logger = logging.getLogger(f"functions.{binding.name}")
         #: Invocations that can run at once.
-        self.concurrency = self._limits.count(binding.concurrency)
+        self.concurrency = self._limits.count(binding.places)
         # One thread, until the end: a process is made to end with the thread that started it.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix=f"start-{binding.name}")
         self._places = asyncio.Semaphore(self.concurrency)
