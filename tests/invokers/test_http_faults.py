@@ -42,6 +42,7 @@ from stage import Stage, until
 
 from bindings import Retry
 from bindings.failure import FailureKind
+from dispatcher.core.record import Outgoing
 from dispatcher.invokers.http.invoker import HttpInvoker
 from dispatcher.invokers.making import make_invoker
 from dispatcher.worker import Worker
@@ -497,6 +498,35 @@ async def test_a_429_storm_shrinks_the_concurrency_and_opens_the_breaker(stage: 
     statistics = worker.statistics()
     assert (statistics.done, statistics.retried, statistics.dead_lettered) == (200, 0, 0)
     assert statistics.not_delivered == len(service.got) - 200
+
+
+@pytest.mark.parametrize("out", ["refused", "503"])
+async def test_an_outage_uses_no_attempt(stage: Stage, out: str) -> None:
+    """Many times as long as all attempts would take, the events wait, in order; none is a dead letter, and all arrive after."""
+    port, seconds = free_port(), 3.0
+    await stage.send([Outgoing(topic=STREAM, key=b"%d" % (number % 5), value=b"%d" % number) for number in range(50)])
+    binding = remote(retry=Retry(max_attempts=2, initial=0.01, max_delay=0.01))
+    worker = stage.worker(binding, HttpInvoker(binding, target_of(f"http://127.0.0.1:{port}/")))
+    async with AsyncExitStack() as stack:
+        began = time.monotonic()
+        if out == "503":
+            async with serving(lambda *_: web.Response(status=503), port=port) as refusing:
+                running = asyncio.create_task(worker.run())
+                await until(lambda: time.monotonic() - began > seconds, "the end of the outage")
+                assert refusing.got
+        else:
+            running = asyncio.create_task(worker.run())
+            await until(lambda: time.monotonic() - began > seconds, "the end of the outage")
+        statistics = worker.statistics()
+        assert (statistics.done, statistics.retried, statistics.dead_lettered) == (0, 0, 0)
+        assert statistics.not_delivered
+        service = await stack.enter_async_context(serving(port=port))
+        await running
+    statistics = worker.statistics()
+    assert (statistics.done, statistics.retried, statistics.dead_lettered) == (50, 0, 0)
+    assert {got.headers["dispatch-attempt"] for got in service.got} == {"1"}
+    for key in range(5):
+        assert [int(got.body) for got in service.got if int(got.body) % 5 == key] == list(range(key, 50, 5))
 
 
 async def test_a_cold_start_is_waited_for(stage: Stage) -> None:
