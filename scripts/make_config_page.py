@@ -23,6 +23,11 @@ TABLES = {
     "retry": "RetryOptions",
     "limits": "LimitsOptions",
     "target": "ProcessTarget",
+    "http": "HttpTarget",
+    "bearer": "BearerAuth",
+    "basic": "BasicAuth",
+    "google_id_token": "GoogleIdToken",
+    "aws_sigv4": "AwsSigV4",
 }
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -40,7 +45,10 @@ def page(text: str) -> str:
 
 def _table(definition: dict[str, Any]) -> str:
     rows = ["| setting | value | default | what it is |", "| --- | --- | --- | --- |"]
-    for name, said in definition["properties"].items():
+    properties, required = definition["properties"], definition.get("required", ())
+    # What can't be left out comes first, wherever a model has it from.
+    for name in sorted(properties, key=lambda name: (name != "type", name not in required)):
+        said = properties[name]
         if name in {"kafka", "functions"}:
             continue  # tables with sections of their own
         default = "" if "default" not in said else f"`{_written(said['default'])}`"
