@@ -7,17 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from fleet import Fleet
 from kafka_server import KafkaCluster
 from proxy import Proxy
+from sizes import SIZE, Size
 from verdict import Verdict, write_report
 
-Size = Literal["smoke", "full"]
-#: The environment's names for how much is tried, and for the folder of the report.
-SIZE, REPORT = "FAULTS_SIZE", "FAULTS_REPORT"
+#: The environment's name for the folder of the report.
+REPORT = "FAULTS_REPORT"
 _HERE = Path(__file__).parent
 _verdicts: list[Verdict] = []
 _began = time.time()

@@ -9,20 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from fleet import Fleet, Member, until, waited
 from kafka_server import KafkaCluster
 from ledger import value_of
 from letters import letters
+from sizes import Size
 from verdict import Verdict
 from wreck import append, bomb, delete_before, flip
 
 from dispatcher.core.offsets import decode_metadata
-
-if TYPE_CHECKING:
-    from conftest import Size  # the fault suite's, though others have that name too
 
 ROW_CORRUPT = "one worker's fetch of a corrupt batch"
 ROW_BOMB = "a decompression bomb in the log"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -15,12 +14,10 @@ from kafka_acls import GROUP, READ, WRITE, allow, forbid
 from kafka_server import WORKER, KafkaCluster
 from ledger import value_of
 from letters import letters, lost_or_changed, passed, poison, send
+from sizes import Size
 from verdict import Verdict
 
 from dispatcher.core.record import Outgoing
-
-if TYPE_CHECKING:
-    from conftest import Size  # the fault suite's, though others have that name too
 
 ROW = "the dead-letter topic refuses writes, then recovers"
 ROW_RIGHT = "write permission taken away and given back"

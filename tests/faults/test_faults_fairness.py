@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 from arms import side_by_side
-from conftest import Size
 from fleet import Fleet, until
+from sizes import Size
 from verdict import Verdict
 
 ROW = "24 partitions, 20 ms work, concurrency 24, partition order, {}"

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Size
 from fleet import Fleet, until
 from ledger import Ledger
+from sizes import Size
 from verdict import Verdict
 
 ROW = "a function blocks the event loop past the session timeout"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from conftest import Size
 from fleet import Fleet, Member, until
+from sizes import Size
 from verdict import Verdict
 
 ROW = "every handler blocked, a backlog of 10 KB records"

@@ -10,8 +10,8 @@ from typing import Literal
 
 import pytest
 from arms import side_by_side
-from conftest import Size
 from fleet import Fleet, until
+from sizes import Size
 from verdict import Verdict
 
 from dispatcher.core.offsets import decode_metadata

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 
 from arms import side_by_side
-from conftest import Size
 from fleet import Fleet, until
 from ledger import Handling
+from sizes import Size
 from verdict import Verdict
 
 from dispatcher.core.offsets import decode_metadata

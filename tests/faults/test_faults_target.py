@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 
 from arms import side_by_side
-from conftest import Size
 from fleet import Fleet, until, waited
+from sizes import Size
 from target import Target
 from verdict import Verdict
 

@@ -78,7 +78,8 @@ def _limited(decode: _Decode, limited: Callable[[_Decode, bytes, int], bytes]) -
 
 
 def _gzip(_decode: _Decode, payload: bytes, limit: int) -> bytes:
-    parts, left = [], limit
+    parts: list[bytes] = []
+    left = limit
     with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
         # In steps, for it makes room three times over for what it is asked for.
         while part := file.read(_STEP):
