@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from aftermath import Cause, repetitions
+from aftermath import Cause, repetitions, silence
 from ledger import Handling, Ledger
 from storm import Disturbance, Kind, schedule
 
@@ -88,3 +88,24 @@ def test_a_call_that_was_let_go_is_no_attempt() -> None:
     assert cause.was_let_go(replace(FIRST, outcome="CancelledError"))
     assert not cause.was_let_go(replace(FIRST, outcome="ValueError"))
     assert not cause.was_let_go(replace(FIRST, id=1, outcome="CancelledError"))
+
+
+def test_a_silence_counts_only_while_something_could_run() -> None:
+    """A span in which all that is left stands behind slow events of its keys is the workload's; one in which a single
+    event could have run is a standstill."""
+
+    def done(id_: int, key: str, sequence: int, ended: float) -> Handling:
+        return Handling(
+            instance="m1", id=id_, key=key, sequence=sequence, partition=0, offset=id_, epoch=1, attempt=1,
+            started=0, ended=int(ended * SECOND), outcome="ok",
+        )  # fmt: skip
+
+    slow, other = done(0, "a", 0, 45), done(2, "b", 0, 1)
+    behind = replace(done(1, "a", 1, 46), started=46 * SECOND)
+    late = replace(other, id=3, sequence=1, ended=45 * SECOND)
+
+    def silent(*handlings: Handling) -> float:
+        return silence(Ledger(handlings), range(4), is_slow=lambda id_: id_ == 0)
+
+    assert silence(Ledger([slow, behind, other]), range(3), is_slow=lambda id_: id_ == 0) < 2
+    assert silent(slow, behind, other, late) == 44
