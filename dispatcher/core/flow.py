@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 __all__ = ["AdaptiveConcurrency", "Breaker", "Concurrency", "RateLimit"]
 
 
@@ -176,6 +178,13 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether deliveries are held back, but for one probe at a time."""
         return self._failures >= self._threshold
+
+    @property
+    def state(self) -> Literal["closed", "open", "probing"]:
+        """``probing`` while the one delivery runs that may close it."""
+        if not self.is_open:
+            return "closed"
+        return "probing" if self._probing else "open"
 
     def allows(self, now: float) -> bool:
         """Whether one more delivery may start."""

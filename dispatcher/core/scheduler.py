@@ -6,6 +6,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal
 
 from bindings import Binding
 from bindings.failure import Failure, FailureKind
@@ -341,6 +342,27 @@ class Scheduler:
         self.limit = 0
 
     def resume(self) -> None:
+    def is_stalled(self, now: float) -> bool:
+        """Whether something may start at this moment: asked twice, with nothing done between, that it should have."""
+        if self.in_flight >= self.limit or not self.ready:
+            return False
+        return (at := self.wakes_at(now)) is not None and at <= now
+
+    @property
+    def breaker(self) -> Literal["closed", "open", "probing"]:
+        """Whether the target is left alone: open, but for the one delivery that may tell that it is back."""
+        return self._breaker.state
+
+    @property
+    def maximum(self) -> int:
+        """The most invocations that may ever be in flight: what an adaptive limit can rise to."""
+        return self._concurrency.maximum
+
+    @property
+    def allowed(self) -> int:
+        """How many invocations may be in flight, whether paused or not."""
+        return self._concurrency.limit
+
         """Start again."""
         self.paused = False
         self.limit = self._concurrency.limit
@@ -470,7 +492,10 @@ class Scheduler:
         counters.done += self._complete_all(settlement.done)
         counters.dropped += self._complete_all(settlement.dropped)
         counters.retry_topic += self._complete_all([moved.delivery for moved in settlement.moved])
-        counters.dead_lettered += self._complete_all([letter.delivery for letter in settlement.dead])
+        for letter in settlement.dead:
+            if self._complete_all([letter.delivery]):
+                counters.dead_lettered += 1
+                counters.reasons[letter.reason] = counters.reasons.get(letter.reason, 0) + 1
 
     def hold(self, batch: Iterable[Delivery]) -> None:
         """An abandoned thread still works on these: it keeps its place in ``in_flight``, they theirs in their lanes."""

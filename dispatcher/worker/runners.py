@@ -191,52 +191,69 @@ class Runners:
         decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
         take, done, ready = scheduler.take, scheduler.done, scheduler.ready
         clock, context, cancelling = self._clock, contextvars.copy_context, runner.task.cancelling
-        turn = clock()
-        while (delivery := take(now := clock())) is not None:
+        durations = scheduler.counters.durations
+        counts, shortest = durations.counts, durations.bounds[0]
+        turn = now = clock()
+        while (delivery := take(now)) is not None:
             if ready and not self._backup and scheduler.in_flight < scheduler.limit:
                 self.wake()
             runner.batch, runner.started = delivery, now
+            started = now
             try:
                 raw = delivery.record.value
                 value = decode(raw) if raw is not None else signature.decode(None)
             except Exception as error:  # noqa: BLE001 - users' validators may raise anything
                 runner.batch = None
+                durations.observe(clock() - started)
                 await self._settle([delivery], Reply({0: undecodable(error, self._binding.signature.type_name)}))
+                now = clock()
                 continue
             try:
                 returned = await function(value)
             except BaseException as error:  # noqa: BLE001 - what may pass is raised again by _reply
                 reply = self._reply(runner, error)
+                durations.observe(clock() - started)
                 if cancelling():
                     await self._absorb(runner)
                 await self._settle([delivery], reply)
                 if context() != clean:
                     break
+                now = clock()
                 continue
+            # One look at the clock an event: the end of this invocation is the beginning of the next.
+            now = clock()
+            elapsed = now - started
+            if elapsed <= shortest:
+                counts[0] += 1
+                durations.total += elapsed
+            else:
+                durations.observe(elapsed)
             if cancelling():
                 runner.batch = None
                 if runner.is_late:
                     self._forgive(runner)
                 await self._absorb(runner)
+                now = clock()
             if returned is None:
                 done(delivery)
             else:
                 runner.batch = None
                 await self._settle([delivery], self._reply_with(returned))
+                now = clock()
             if self.watched:
                 self._on_progress()
             if context() != clean:
                 break
-            if now - turn > _LONGEST_TURN:
+            if started - turn > _LONGEST_TURN:
                 runner.batch = None
-                turn = await self._rest()
+                turn = now = await self._rest()
         runner.batch = None
 
     async def _work_through(self, runner: Runner, clean: contextvars.Context) -> None:
         """The general way: any target, any signature."""
         scheduler, invoke = self._scheduler, self._invoker.invoke
         is_batch, is_adaptive = self._binding.signature.batch, self._binding.concurrency == "auto"
-        clock = self._clock
+        clock, durations, sizes = self._clock, scheduler.counters.durations, scheduler.counters.batch_sizes
         turn = clock()
         while True:
             now = clock()
@@ -253,13 +270,17 @@ class Runners:
                 reply = await invoke(batch)
             except BaseException as error:  # noqa: BLE001 - what may pass is raised again by _reply
                 reply = self._reply(runner, error)
+            elapsed = clock() - now
             if runner.is_late:
                 self._forgive(runner)
             runner.batch = None
             if runner.task.cancelling():
                 await self._absorb(runner)
+            durations.observe(elapsed)
+            if is_batch:
+                sizes.observe(len(batch))
             if is_adaptive and (reply.rest is None or reply.rest.kind is not FailureKind.NOT_DELIVERED):
-                scheduler.took(clock() - now)
+                scheduler.took(elapsed)
             await self._settle(batch, reply)
             if contextvars.copy_context() != clean:
                 break

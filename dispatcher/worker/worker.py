@@ -12,7 +12,7 @@ from typing import Any
 
 from bindings import Binding
 from bindings.errors import InvalidOutcome
-from bindings.failure import Failure
+from bindings.failure import Failure, FailureKind
 from bindings.invocation import Reply, reply_to
 from dispatcher.brokers.base import Broker, Consumer
 from dispatcher.clock import Clock
@@ -24,7 +24,6 @@ from dispatcher.core.record import Committed, Outgoing, TopicPartition
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
 from dispatcher.errors import (
-    BrokerError,
     BrokerUnavailable,
     CommitRefused,
     CorruptRecords,
@@ -35,9 +34,11 @@ from dispatcher.errors import (
 from dispatcher.invokers.base import Invoker, WarmsUp
 from dispatcher.invokers.local import LocalInvoker
 from dispatcher.telemetry.metrics import State as WorkerState
+from dispatcher.telemetry.measures import Measures, Vitals
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.throttle import Throttle
 from dispatcher.worker.positions import Beginning, beginnings, ends_of, never_committed, possible_beginnings
+from dispatcher.worker.backlog import Backlog
 from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
 from dispatcher.worker.runners import Runners
@@ -94,9 +95,7 @@ class Worker:
     ) -> None:
         self._invoker = invoker or LocalInvoker(binding, abandoned=self._abandoned)
         most = min(binding.places, self._invoker.concurrency)
-        binding = replace(
-            binding, concurrency="auto" if binding.concurrency == "auto" else most, max_concurrency=most
-        )
+        binding = replace(binding, concurrency="auto" if binding.concurrency == "auto" else most, max_concurrency=most)
         self.name = binding.name
         self.group = f"{app}.{binding.name}" if span is None else span.group
         self._clock = clock or Clock()
@@ -117,6 +116,9 @@ class Worker:
             self._scheduler,
             self._invoker,
             clock=self._clock,
+        self._rebalances, self._rebalance_seconds = 0, 0.0
+        self._rebalance_began: float | None = None
+        self._polled: float | None = None
             settle=self._settle,
             idle=self._set_alarm,
             progress=self._on_progress,
@@ -137,7 +139,7 @@ class Worker:
         self._expiry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._targets: dict[TopicPartition, int] = {}
-        self._ends: dict[TopicPartition, int] = {}
+        self._backlog = Backlog(broker, self._scheduler, self._clock, span)
         self._corrupt: set[TopicPartition] = set()
         self._fresh: set[TopicPartition] = set()
         self._joined = False
@@ -229,7 +231,44 @@ class Worker:
             in_flight=scheduler.in_flight,
             waiting=max(0, pending - parked - scheduler.in_flight),
             parked=parked,
-            backlog=self._backlog(pending),
+            # In no group nothing is known of what it will be handed.
+            backlog=None if self._state == "joining" else self._backlog.events(),
+        )
+
+    def measures(self) -> Measures:
+        """All that metrics tell of it."""
+        counters, scheduler = self._counters, self._scheduler
+        dwell = 0.0 if self._rebalance_began is None else self._clock.monotonic() - self._rebalance_began
+        return Measures(
+            statistics=self.statistics(),
+            durations=counters.durations.copy(),
+            batch_sizes=counters.batch_sizes.copy() if self._binding.signature.batch else None,
+            errors=counters.errors,
+            timeouts=counters.timeouts,
+            refused=counters.refused,
+            reasons=dict(counters.reasons),
+            commits=counters.commits,
+            held_bytes=sum(partition.held_bytes for partition in scheduler.partitions.values()),
+            oldest_age=self._backlog.oldest_age(),
+            limit=scheduler.allowed,
+            maximum=scheduler.maximum,
+            paused=scheduler.paused,
+            breaker=scheduler.breaker,
+            rebalances=self._rebalances,
+            rebalance_seconds=self._rebalance_seconds + dwell,
+            partitions=self._backlog.partitions(),
+        )
+
+    def vitals(self) -> Vitals:
+        """Whether it goes on."""
+        return Vitals(
+            state=self._state,
+            ended=sum(self._counters.durations.counts),
+            in_flight=self._scheduler.in_flight,
+            is_stalled=self._scheduler.is_stalled(self._clock.monotonic()),
+            polled=self._polled,
+            timeout=self._binding.timeout,
+            drain=self._settings.drain,
         )
 
     def in_flight(self) -> dict[TopicPartition, int]:
@@ -255,11 +294,16 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the client library would log it and go on without us
             self._fail(error)
 
+            if self._rebalance_began is not None:
+                self._rebalance_seconds += self._clock.monotonic() - self._rebalance_began
+                self._rebalance_began = None
     def _is_whole(self, id_: TopicPartition) -> bool:
         """Whether ``start=`` is not meant for it: a partition that came later, or what came back by a retry topic."""
         return id_ not in self._fresh
 
     async def _begin(self, partitions: Collection[TopicPartition]) -> None:
+        self._rebalances += 1
+        self._rebalance_began = self._clock.monotonic()
         found = await possible_beginnings(self._beginnings, partitions)
         if self._stopping.is_set():
             return  # it leaves the group in a moment: its successor begins where we would
@@ -361,6 +405,7 @@ class Worker:
                 raise
             finally:
                 await consumer.close()
+            self._polled = self._rebalance_began = None
                 self._consumer = None
 
     async def _poll(self, consumer: Consumer) -> None:
@@ -379,6 +424,7 @@ class Worker:
                 if not await self._wait_for_progress(_FETCH_WAIT):
                     # Nothing moves: asked for nothing, the consumer still tells what has become of it, that its user
                     # may not join the group, say. Not after each event, when all partitions hold what they may.
+            self._polled = self._clock.monotonic()
                     await self._fetch(consumer, ())
             if self._until_caught_up and await self._is_caught_up():
                 return
@@ -406,6 +452,8 @@ class Worker:
             return
         self._runners.wake()
         # The runners' turn: a fetch that finds records buffered does not suspend.
+            if records:
+                self._backlog.fetched(id_, records[-1].timestamp)
         await asyncio.sleep(0)
         # What came back from a retry topic waits from its admission on.
         self._set_alarm()
@@ -508,6 +556,7 @@ class Worker:
         if settlement is not None:
             self._spawn(self._write(settlement, ()))
 
+            self._count_failed(reply)
     async def _write(self, settlement: Settlement, records: Sequence[Outgoing]) -> None:
         if await self._writer.write(settlement, records):
             self._counters.emitted += len(records) if settlement.done else 0
@@ -515,6 +564,13 @@ class Worker:
             self._scheduler.produced(settlement)
             self._runners.wake()
             self._on_progress()
+
+    def _count_failed(self, reply: Reply) -> None:
+        if reply.rest is not None and reply.rest.kind is FailureKind.NOT_DELIVERED:
+            self._counters.refused += 1
+            return
+        self._counters.errors += 1
+        self._counters.timeouts += reply.rest is not None and reply.rest.error_type == "TimeoutError"
 
     def _abandoned(self, batch: Sequence[Delivery], thread: Future[Any]) -> None:
         logger.error(
@@ -642,19 +698,7 @@ class Worker:
                 return
 
     async def _read_ends(self) -> None:
-        if self._span is not None:
-            self._ends = {id_: self._span.end(id_) for id_ in self._scheduler.partitions}
-            return
-        try:
-            self._ends = await self._broker.end_offsets(list(self._scheduler.partitions))
-        except BrokerError:
-            self._ends = {}  # unknown, which is not 0
-
-    def _backlog(self, pending: int) -> int | None:
-        partitions = self._scheduler.partitions
-        if not all(id_ in self._ends for id_ in partitions):
-            return None
-        return pending + sum(max(0, self._ends[id_] - owned.offsets.end) for id_, owned in partitions.items())
+        await self._backlog.look()
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, DispatchError):
