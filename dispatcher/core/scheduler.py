@@ -336,12 +336,6 @@ class Scheduler:
             times.append(start)
         return min(times, default=None)
 
-    def pause(self) -> None:
-        """Start nothing until :meth:`resume`."""
-        self.paused = True
-        self.limit = 0
-
-    def resume(self) -> None:
     def is_stalled(self, now: float) -> bool:
         """Whether something may start at this moment: asked twice, with nothing done between, that it should have."""
         if self.in_flight >= self.limit or not self.ready:
@@ -363,6 +357,12 @@ class Scheduler:
         """How many invocations may be in flight, whether paused or not."""
         return self._concurrency.limit
 
+    def pause(self) -> None:
+        """Start nothing until :meth:`resume`."""
+        self.paused = True
+        self.limit = 0
+
+    def resume(self) -> None:
         """Start again."""
         self.paused = False
         self.limit = self._concurrency.limit

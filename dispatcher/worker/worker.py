@@ -33,12 +33,12 @@ from dispatcher.errors import (
 )
 from dispatcher.invokers.base import Invoker, WarmsUp
 from dispatcher.invokers.local import LocalInvoker
-from dispatcher.telemetry.metrics import State as WorkerState
 from dispatcher.telemetry.measures import Measures, Vitals
+from dispatcher.telemetry.metrics import State as WorkerState
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.throttle import Throttle
-from dispatcher.worker.positions import Beginning, beginnings, ends_of, never_committed, possible_beginnings
 from dispatcher.worker.backlog import Backlog
+from dispatcher.worker.positions import Beginning, beginnings, ends_of, never_committed, possible_beginnings
 from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
 from dispatcher.worker.runners import Runners
@@ -111,14 +111,14 @@ class Worker:
         self._teller = Teller(binding)
         self._unsaved = Unsaved()
         self._revoked = 0
+        self._rebalances, self._rebalance_seconds = 0, 0.0
+        self._rebalance_began: float | None = None
+        self._polled: float | None = None
         self._runners = Runners(
             binding,
             self._scheduler,
             self._invoker,
             clock=self._clock,
-        self._rebalances, self._rebalance_seconds = 0, 0.0
-        self._rebalance_began: float | None = None
-        self._polled: float | None = None
             settle=self._settle,
             idle=self._set_alarm,
             progress=self._on_progress,
@@ -284,26 +284,26 @@ class Worker:
         """Begin at the group's commits, and commit where there was none: a successor begins there too."""
         try:
             await self._begin(partitions)
+            if self._rebalance_began is not None:
+                self._rebalance_seconds += self._clock.monotonic() - self._rebalance_began
+                self._rebalance_began = None
         except Exception as error:  # noqa: BLE001 - the client library would log it and go on without us
             self._fail(error)
 
     async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Drain within the budget, commit once, let go."""
+        self._rebalances += 1
+        self._rebalance_began = self._clock.monotonic()
         try:
             await self._let_go(partitions)
         except Exception as error:  # noqa: BLE001 - the client library would log it and go on without us
             self._fail(error)
 
-            if self._rebalance_began is not None:
-                self._rebalance_seconds += self._clock.monotonic() - self._rebalance_began
-                self._rebalance_began = None
     def _is_whole(self, id_: TopicPartition) -> bool:
         """Whether ``start=`` is not meant for it: a partition that came later, or what came back by a retry topic."""
         return id_ not in self._fresh
 
     async def _begin(self, partitions: Collection[TopicPartition]) -> None:
-        self._rebalances += 1
-        self._rebalance_began = self._clock.monotonic()
         found = await possible_beginnings(self._beginnings, partitions)
         if self._stopping.is_set():
             return  # it leaves the group in a moment: its successor begins where we would
@@ -395,6 +395,7 @@ class Worker:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             self._state = "draining" if self._stopping.is_set() else "joining"
+            self._polled = self._rebalance_began = None
             # Cancelled is forced: what is done is committed, what runs is not waited for.
             task = asyncio.current_task()
             is_forced = task is not None and task.cancelling() > 0
@@ -405,7 +406,6 @@ class Worker:
                 raise
             finally:
                 await consumer.close()
-            self._polled = self._rebalance_began = None
                 self._consumer = None
 
     async def _poll(self, consumer: Consumer) -> None:
@@ -414,6 +414,7 @@ class Worker:
                 raise self._trouble
             if self._has_more_streams:
                 return
+            self._polled = self._clock.monotonic()
             wanted = [id_ for id_ in self._scheduler.wanted() if id_ not in self._corrupt]
             if self._span is not None:
                 wanted = [id_ for id_ in wanted if self._scheduler.partitions[id_].offsets.end < self._span.end(id_)]
@@ -424,7 +425,6 @@ class Worker:
                 if not await self._wait_for_progress(_FETCH_WAIT):
                     # Nothing moves: asked for nothing, the consumer still tells what has become of it, that its user
                     # may not join the group, say. Not after each event, when all partitions hold what they may.
-            self._polled = self._clock.monotonic()
                     await self._fetch(consumer, ())
             if self._until_caught_up and await self._is_caught_up():
                 return
@@ -442,6 +442,8 @@ class Worker:
         now = self._clock.monotonic()
         for id_, records in fetched.items():
             within = records if self._span is None else self._span.cut(id_, records)
+            if records:
+                self._backlog.fetched(id_, records[-1].timestamp)
             screen = self._retry_screen if id_.topic in self._retry_topics else self._screen
             for delivery, failure in self._scheduler.admit(id_, within, now=now, screen=screen):
                 self._give_up(delivery, failure)
@@ -452,8 +454,6 @@ class Worker:
             return
         self._runners.wake()
         # The runners' turn: a fetch that finds records buffered does not suspend.
-            if records:
-                self._backlog.fetched(id_, records[-1].timestamp)
         await asyncio.sleep(0)
         # What came back from a retry topic waits from its admission on.
         self._set_alarm()
@@ -543,6 +543,7 @@ class Worker:
             has_results=bool(records),
         )
         if reply.failures or reply.rest is not None:
+            self._count_failed(reply)
             self._teller.failed(batch, reply)
             self._set_alarm()
         if settlement is not None:
@@ -550,13 +551,19 @@ class Worker:
             await self._write(settlement, records if settlement.done else ())
         self._on_progress()
 
+    def _count_failed(self, reply: Reply) -> None:
+        if reply.rest is not None and reply.rest.kind is FailureKind.NOT_DELIVERED:
+            self._counters.refused += 1
+            return
+        self._counters.errors += 1
+        self._counters.timeouts += reply.rest is not None and reply.rest.error_type == "TimeoutError"
+
     def _give_up(self, delivery: Delivery, failure: Failure) -> None:
         settlement = self._scheduler.give_up(delivery, failure, wall_ms=self._clock.wall_ms())
         self._teller.failed([delivery], Reply(rest=failure))
         if settlement is not None:
             self._spawn(self._write(settlement, ()))
 
-            self._count_failed(reply)
     async def _write(self, settlement: Settlement, records: Sequence[Outgoing]) -> None:
         if await self._writer.write(settlement, records):
             self._counters.emitted += len(records) if settlement.done else 0
@@ -564,13 +571,6 @@ class Worker:
             self._scheduler.produced(settlement)
             self._runners.wake()
             self._on_progress()
-
-    def _count_failed(self, reply: Reply) -> None:
-        if reply.rest is not None and reply.rest.kind is FailureKind.NOT_DELIVERED:
-            self._counters.refused += 1
-            return
-        self._counters.errors += 1
-        self._counters.timeouts += reply.rest is not None and reply.rest.error_type == "TimeoutError"
 
     def _abandoned(self, batch: Sequence[Delivery], thread: Future[Any]) -> None:
         logger.error(
