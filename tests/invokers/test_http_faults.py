@@ -197,6 +197,20 @@ async def test_a_deadline_while_connecting_is_no_attempt() -> None:
     assert reply.rest.kind is FailureKind.NOT_DELIVERED
 
 
+async def test_a_target_that_does_not_read_is_not_waited_for() -> None:
+    """A body that nobody takes ends with the attempt's time: it may have been read in part, so it is an attempt."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(5)
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        async with invoker_of(remote(timeout=0.5), target_of(url)) as invoker:
+            began = time.monotonic()
+            reply = await invoker.invoke([event(b'"' + b"x" * 30_000_000 + b'"')])
+            assert time.monotonic() - began < 5
+    assert reply.rest is not None
+    assert (reply.rest.kind, reply.rest.error_type) == (FailureKind.FUNCTION, "TimeoutError")
+
+
 async def test_a_kept_connection_that_was_closed_is_no_attempt() -> None:
     """A server that closes an idle connection costs no attempt: the next event goes over another one."""
     closing = asyncio.Event()

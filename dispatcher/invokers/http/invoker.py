@@ -91,7 +91,7 @@ class HttpInvoker:
         headers = {
             **self._headers,
             **written,
-            "dispatch-attempt": str(1 + max([delivery.attempts for delivery in batch])),
+            "dispatch-attempt": str(1 + max([each.history.attempts for each in batch if each.history], default=0)),
             "idempotency-key": event_id(batch[0].origin),
         }
         try:
