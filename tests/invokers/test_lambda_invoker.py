@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
+from botocore.exceptions import ClientError
 from host_servers import PYTHON_PATH
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lambda_server import LambdaServer, credentials
+from lambda_server import REGION, LambdaServer, credentials
 from process_functions import STREAM
 from stage import Came, Stage, binding_of
 from yarl import URL
 
 from bindings import Batch, Binding, Event, Retry, on_stream
+from bindings.envelopes import aws_kafka
+from bindings.invocation import Reply
 from dispatcher.config.targets import AwsLambdaTarget
 from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.aws_lambda.invoker import LambdaInvoker
 from dispatcher.invokers.aws_lambda.signing import Credentials, CredentialsChain, SigV4
+from dispatcher.invokers.http.failures import not_delivered
 from dispatcher.invokers.making import make_invoker
 
 PATH = Path(PYTHON_PATH)
@@ -123,6 +129,46 @@ async def test_what_kept_the_function_from_running_is_no_attempt(
     came = await through(stage, lambdas, plain, "plain")
     assert (came.statistics.done, came.statistics.not_delivered, came.dead) == (1, 4, {})
     assert len(lambdas.requests) == 5
+
+
+class WithTheSdk:
+    """A target that is called as boto3 does by default: what the dispatcher must not do."""
+
+    keeps_time = True
+    concurrency = 1
+
+    def __init__(self, server: LambdaServer) -> None:
+        self._client = boto3.client("lambda", endpoint_url=server.url, region_name=REGION)
+
+    async def invoke(self, batch: Sequence[Any]) -> Reply:
+        payload = aws_kafka.encode([delivery.origin for delivery in batch])
+        try:
+            await asyncio.to_thread(self._client.invoke, FunctionName="plain", Payload=payload)
+        except ClientError as error:
+            return Reply(rest=not_delivered("ClientError", str(error), retry_after=0.0))
+        return Reply()
+
+    def results(self, returned: object) -> Sequence[Any]:
+        return ()
+
+    async def close(self) -> None:
+        self._client.close()
+
+
+@pytest.mark.parametrize("arm", ["dispatch", "the SDK's own retries"])
+async def test_each_request_is_counted(stage: Stage, lambdas: LambdaServer, arm: str) -> None:
+    """As many requests reach Lambda as deliveries are counted. The control, boto3 with its defaults, sends more than anybody
+    knows of: a function that takes no repetition would be run again behind the budget's back."""
+    await lambdas.add("plain", "lambdas.plain", path=PATH)
+    lambdas.fail(500, "ServiceException", times=4, retry_after="0")
+    await stage.send([b"fine"])
+    if arm == "dispatch":
+        came = await through(stage, lambdas, plain, "plain")
+    else:
+        came = await stage.through(binding_of(plain), WithTheSdk(lambdas))
+    counted = came.statistics.not_delivered + came.statistics.retried + came.statistics.done
+    assert came.statistics.done == 1
+    assert (len(lambdas.requests) == counted) is (arm == "dispatch")
 
 
 async def test_a_lost_connection_is_one_attempt(stage: Stage, lambdas: LambdaServer) -> None:
