@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bindings.calling import RecordLike
-from bindings.envelopes.record import EnvelopeError, WireRecord
+from bindings.envelopes.record import EnvelopeError, WireRecord, checked
 
-__all__ = ["SELF_MANAGED", "batch_item_failures", "decode", "encode", "is_aws_kafka", "record_size"]
+__all__ = ["SELF_MANAGED", "batch_item_failures", "decode", "encode", "is_aws_kafka"]
 
 #: ``eventSource`` of Kafka clusters that AWS does not manage. Their documentation and their tools disagree: both are read.
 SELF_MANAGED = "SelfManagedKafka"
@@ -44,24 +44,9 @@ def encode(records: Sequence[RecordLike], *, arn: str | None = None, bootstrap_s
     ).encode()
 
 
-def record_size(record: RecordLike) -> int:
-    """Bytes that a record takes in the event, at most: base64 is four thirds, a header's byte up to four characters."""
-    size = (
-        160
-        + 2 * len(record.topic)
-        + 4 * ((len(record.value or b"") + 2) // 3)
-        + 4 * ((len(record.key or b"") + 2) // 3)
-    )
-    for name, value in record.headers:
-        # A name that is not ASCII is escaped: six characters for each of its UTF-16 units.
-        size += 8 + (len(name) if name.isascii() else 6 * len(name.encode("utf-16-le", "surrogatepass")) // 2)
-        size += 4 * len(value or b"")
-    return size
-
-
 def is_aws_kafka(event: object) -> bool:
     """Whether a decoded JSON document is such an event."""
-    return isinstance(event, Mapping) and event.get("eventSource") in _SOURCES and "records" in event
+    return isinstance(event, Mapping) and _is_source(event.get("eventSource")) and "records" in event
 
 
 def decode(event: object) -> list[WireRecord]:
@@ -70,7 +55,7 @@ def decode(event: object) -> list[WireRecord]:
     Raises:
         EnvelopeError: it is no such event.
     """
-    if not isinstance(event, Mapping) or event.get("eventSource") not in _SOURCES:
+    if not isinstance(event, Mapping) or not _is_source(event.get("eventSource")):
         raise EnvelopeError("not an event of an AWS event source mapping for Kafka: eventSource is another")
     partitions = event.get("records")
     if not isinstance(partitions, Mapping):
@@ -91,6 +76,10 @@ def batch_item_failures(failed: Sequence[RecordLike]) -> dict[str, Any]:
             for record in failed
         ]
     }
+
+
+def _is_source(source: object) -> bool:
+    return isinstance(source, str) and source in _SOURCES
 
 
 def _encoded(record: RecordLike) -> dict[str, Any]:
@@ -118,14 +107,16 @@ def _decoded(record: object) -> WireRecord:
     headers = record.get("headers") or ()
     if not isinstance(headers, Sequence) or isinstance(headers, str):
         raise EnvelopeError("the headers of a record are a list of maps")
-    return WireRecord(
-        topic,
-        _number(record, "partition"),
-        _number(record, "offset"),
-        _number(record, "timestamp") if "timestamp" in record else -1,
-        _bytes(record, "key"),
-        _bytes(record, "value"),
-        tuple(pair for header in headers for pair in _headers(header)),
+    return checked(
+        WireRecord(
+            topic,
+            _number(record, "partition"),
+            _number(record, "offset"),
+            _number(record, "timestamp") if "timestamp" in record else -1,
+            _bytes(record, "key"),
+            _bytes(record, "value"),
+            tuple(pair for header in headers for pair in _headers(header)),
+        )
     )
 
 

@@ -11,6 +11,7 @@ protocol binding for events that are CloudEvents already.
 ``partitionkey``     the record's key, where it is text (the extension of that name)
 ``kafkatopic``       with ``kafkapartition`` and ``kafkaoffset``: the coordinates
 ``kafkakey``         base64: a key that is no text
+``kafkatimestamp``   the record's timestamp in milliseconds, when ``time`` is the event's own
 ``kafkaheaders``     base64 of a JSON list of ``[name, base64 | null]``: the record's headers, when it has any
 ===================  =========================================================================================
 
@@ -32,15 +33,15 @@ from urllib.parse import quote, unquote
 from pydantic_core import from_json
 
 from bindings.calling import RecordLike
-from bindings.envelopes.record import EnvelopeError, WireRecord, event_id
+from bindings.envelopes.record import EnvelopeError, WireRecord, checked, event_id
 
 __all__ = [
     "BATCH",
     "STRUCTURED",
     "batched",
     "binary",
-    "data_of",
     "decode",
+    "document",
     "emitted",
     "is_cloudevent",
     "structured",
@@ -57,7 +58,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[a-z0-9]+")
 _JSON = re.compile(r"(?:[^;/]+/)?(?:[^;]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 #: What the record itself says; all else in a received event becomes a header, as in the Kafka protocol binding.
-_OURS = frozenset({"partitionkey", "kafkatopic", "kafkapartition", "kafkaoffset", "kafkakey", "kafkaheaders"})
+_OURS = frozenset(
+    {"partitionkey", "kafkatopic", "kafkapartition", "kafkaoffset", "kafkakey", "kafkatimestamp", "kafkaheaders"}
+)
+#: Where a document has the value: no attribute may be named so.
+_RESERVED = "data"
+_decoded = json.JSONDecoder().raw_decode
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def binary(
@@ -95,14 +102,22 @@ def batched(
     ) + b"]"
 
 
-def data_of(value: bytes | None) -> dict[str, Any]:
-    """The members of a document that hold a value: JSON where it is that, else base64; none for none."""
+def document(attributes: Mapping[str, Any], value: bytes | None) -> bytes:
+    """Make the JSON document of an event: a value that is JSON goes as it is written, not as a parser makes of it; all else as base64.
+
+    Args:
+        attributes: of the event; ``datacontenttype`` is found from the value when it is not there.
+        value: None for an event without one.
+    """
     if value is None:
-        return {}
-    try:
-        return {"datacontenttype": "application/json", "data": from_json(value, allow_inf_nan=False)}
-    except ValueError:
-        return {"datacontenttype": "application/octet-stream", "data_base64": _base64(value)}
+        return _encode(attributes).encode()
+    is_json = _is_json(value)
+    if "datacontenttype" not in attributes:
+        attributes = {**attributes, "datacontenttype": "application/json" if is_json else "application/octet-stream"}
+    begin = _encode(attributes).encode()[:-1]
+    if is_json and _JSON.fullmatch(attributes["datacontenttype"]):
+        return b'%b,"data":%b}' % (begin, value)
+    return b'%b,"data_base64":"%b"}' % (begin, b2a_base64(value, newline=False))
 
 
 def is_cloudevent(headers: Mapping[str, str]) -> bool:
@@ -138,14 +153,7 @@ def emitted(
     found = []
     for attributes, data in _read(headers, body):
         key = attributes.get("partitionkey")
-        named = [
-            (f"ce_{name}", str(value).encode())
-            for name, value in attributes.items()
-            if name not in ("partitionkey", "datacontenttype")
-        ]
-        if (content := attributes.get("datacontenttype")) is not None:
-            named.append(("content-type", str(content).encode()))
-        found.append((data, None if key is None else str(key).encode(), tuple(named)))
+        found.append((data, None if key is None else str(key).encode(), _as_headers(attributes)))
     return found
 
 
@@ -176,7 +184,7 @@ def timestamp_of(time: object) -> int:
         return -1
     if moment.tzinfo is None:
         return -1
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return max(-1, (moment - _EPOCH) // timedelta(milliseconds=1))
 
 
 # -- making
@@ -276,6 +284,8 @@ def _attributes(record: RecordLike, source: str | None, type_: str | None, conte
         attributes["datacontenttype"] = content_type
     if record.headers:
         attributes |= _own_attributes(record.headers)
+        if attributes.get("time") != time:
+            attributes["kafkatimestamp"] = str(record.timestamp)
     attributes["kafkatopic"] = record.topic
     attributes["kafkapartition"] = record.partition
     # A CloudEvents Integer has 32 bits, an offset 64.
@@ -301,23 +311,19 @@ def _own_attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, st
         attribute = "datacontenttype" if name == "content-type" else name.removeprefix("ce_")
         if (attribute == name and name != "content-type") or value is None or not _NAME.fullmatch(attribute):
             continue
-        if (text := _text(value)) and attribute not in _OURS:
-            found[attribute] = text
-    return found
+        if not (text := _text(value)) or attribute in _OURS or attribute == _RESERVED:
+            continue
+        if attribute == "datacontenttype" and text.lower().startswith("application/cloudevents"):
+            continue  # over HTTP it would say that the value itself is the event, coordinates and all
+        found[attribute] = text
+    # Said twice, the other may be anything.
+    return {**found, "specversion": "1.0"}
 
 
 def _document(record: RecordLike, source: str | None, type_: str | None, content_type: str) -> bytes:
     if not record.headers:
         return _plain_document(record, source, type_, content_type)
-    attributes = _attributes(record, source, type_, content_type)
-    document = _encode(attributes).encode()
-    value = record.value
-    if value is None:
-        return document
-    # Not data_of: a value that is JSON goes as the producer wrote it, not as a parser makes of it.
-    if _JSON.fullmatch(attributes["datacontenttype"]) and _is_json(value):
-        return b"".join((document[:-1], b',"data":', value, b"}"))
-    return b"".join((document[:-1], b',"data_base64":"', b2a_base64(value, newline=False), b'"}'))
+    return document(_attributes(record, source, type_, content_type), record.value)
 
 
 def _is_json(value: bytes) -> bool:
@@ -350,20 +356,18 @@ def _read(headers: Mapping[str, str], body: bytes) -> list[tuple[dict[str, Any],
     content = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content in (STRUCTURED, BATCH):
         try:
-            # Not from_json: a document that repeats a name or holds NaN is read as others read it.
-            document = json.loads(body)
+            events = _events(body.decode("utf-8-sig"), is_batch=content == BATCH)
+            return [_checked(*_parts(*event)) for event in events]
+        except EnvelopeError:
+            raise
         except (ValueError, RecursionError):
             raise EnvelopeError("the body is not JSON") from None
-        events = document if content == BATCH else [document]
-        if not isinstance(events, list):
-            raise EnvelopeError("a batch of CloudEvents is a list")
-        return [_checked(*_parts(event)) for event in events]
     if "ce-specversion" not in headers:
         raise EnvelopeError("no CloudEvent: neither ce-specversion nor a content type of one")
     attributes: dict[str, Any] = {
         name[3:]: unquote(value)
         for name, value in headers.items()
-        if name.startswith("ce-") and _NAME.fullmatch(name[3:])
+        if name.startswith("ce-") and _NAME.fullmatch(name[3:]) and name[3:] != _RESERVED
     }
     if "content-type" in headers:
         attributes["datacontenttype"] = headers["content-type"]
@@ -371,24 +375,84 @@ def _read(headers: Mapping[str, str], body: bytes) -> list[tuple[dict[str, Any],
     return [_checked(attributes, body if body or "content-type" in headers else None)]
 
 
-def _parts(event: object) -> tuple[dict[str, Any], bytes | None]:
-    if not isinstance(event, dict):
+def _events(text: str, *, is_batch: bool) -> list[tuple[dict[str, Any], str | None]]:
+    """The members of each document, and the text of its ``data`` as it stands.
+
+    A parser would make 1.1 of 1.10, and keep one of two members of a name: the value is to be what the producer wrote.
+    """
+    found = []
+    at = _past_space(text, 0)
+    if not is_batch:
+        members, data, at = _object(text, at)
+        found.append((members, data))
+    elif text[at : at + 1] != "[":
+        raise EnvelopeError("a batch of CloudEvents is a list")
+    elif text[(begin := _past_space(text, at + 1)) : begin + 1] == "]":
+        at = begin + 1
+    else:
+        at, mark = begin, ","
+        while mark == ",":
+            members, data, at = _object(text, at)
+            found.append((members, data))
+            mark, at = _mark(text, at, ",]")
+    if _past_space(text, at) != len(text):
+        raise ValueError("more than one document")
+    return found
+
+
+def _object(text: str, at: int) -> tuple[dict[str, Any], str | None, int]:
+    """The members of an object, the text of its ``data``, and where it ends."""
+    if text[at : at + 1] != "{":
         raise EnvelopeError("a CloudEvent is a JSON object")
+    at = _past_space(text, at + 1)
+    if text[at : at + 1] == "}":
+        return {}, None, at + 1
+    members: dict[str, Any] = {}
+    data, mark = None, ","
+    while mark == ",":
+        name, at = _decoded(text, at)
+        if not isinstance(name, str):
+            raise EnvelopeError("a CloudEvent is a JSON object")
+        _, begin = _mark(text, at, ":")
+        members[name], at = _decoded(text, begin)
+        if name == _RESERVED:
+            data = text[begin:at]
+        mark, at = _mark(text, at, ",}")
+    return members, data, at
+
+
+def _mark(text: str, at: int, allowed: str) -> tuple[str, int]:
+    """The next mark, and where what is behind it begins; a text may end behind a last one."""
+    at = _past_space(text, at)
+    mark = text[at : at + 1]
+    if not mark or mark not in allowed:
+        raise ValueError(f"one of {allowed} is missing")
+    return mark, at + 1 if mark in "]}" else _past_space(text, at + 1)
+
+
+def _past_space(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing too
+
+
+def _parts(event: dict[str, Any], text: str | None) -> tuple[dict[str, Any], bytes | None]:
     attributes = {
-        name: value for name, value in event.items() if name not in ("data", "data_base64") and value is not None
+        name: value for name, value in event.items() if name not in (_RESERVED, "data_base64") and value is not None
     }
     if event.get("data_base64") is not None:
+        if text is not None:
+            raise EnvelopeError("a CloudEvent has data or data_base64, not both")
         try:
             return attributes, a2b_base64(event["data_base64"], strict_mode=True)
         except (Base64Error, TypeError, ValueError):
             raise EnvelopeError("data_base64 is no base64") from None
-    if "data" not in event:
+    if text is None:
         return attributes, None
-    data = event["data"]
-    content = attributes.get("datacontenttype", "application/json")
+    data = event[_RESERVED]
+    # Implied, and to be said where the event is written again: section 3.1.2 of the JSON format.
+    content = attributes.setdefault("datacontenttype", "application/json")
     if isinstance(data, str) and not (isinstance(content, str) and _JSON.fullmatch(content)):
-        return attributes, data.encode("utf-8", "surrogatepass")
-    return attributes, json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        return attributes, data.encode()
+    return attributes, text.encode()
 
 
 def _checked(attributes: dict[str, Any], data: bytes | None) -> tuple[dict[str, Any], bytes | None]:
@@ -400,27 +464,35 @@ def _checked(attributes: dict[str, Any], data: bytes | None) -> tuple[dict[str, 
     for name, value in attributes.items():
         if not _NAME.fullmatch(name) or not isinstance(value, str | int | bool):
             raise EnvelopeError("an attribute's name is of lower-case letters and digits, its value no list or object")
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise EnvelopeError("an attribute holds half a surrogate pair, which is no text") from None
     return attributes, data
 
 
 def _record(attributes: dict[str, Any], data: bytes | None) -> WireRecord:
     try:
         key = attributes.get("partitionkey")
-        return WireRecord(
+        found = WireRecord(
             str(attributes.get("kafkatopic", attributes["source"])),
             int(attributes.get("kafkapartition", 0)),
             int(attributes.get("kafkaoffset", 0)),
-            timestamp_of(attributes.get("time")),
+            int(attributes["kafkatimestamp"])
+            if "kafkatimestamp" in attributes
+            else timestamp_of(attributes.get("time")),
             a2b_base64(attributes["kafkakey"], strict_mode=True)
             if "kafkakey" in attributes
             else None
             if key is None
-            else str(key).encode("utf-8", "surrogatepass"),
+            else str(key).encode(),
             data,
             _headers(attributes),
         )
-    except (Base64Error, TypeError, ValueError):
+    except (Base64Error, RecursionError, TypeError, ValueError):
         raise EnvelopeError("the kafka... attributes are not those of a dispatcher") from None
+    return checked(found)
 
 
 def _headers(attributes: dict[str, Any]) -> tuple[tuple[str, bytes | None], ...]:
@@ -431,8 +503,18 @@ def _headers(attributes: dict[str, Any]) -> tuple[tuple[str, bytes | None], ...]
         )
     if "kafkatopic" in attributes:
         return ()
+    return _as_headers(attributes)
+
+
+def _as_headers(attributes: dict[str, Any]) -> tuple[tuple[str, bytes], ...]:
+    """Attributes as the Kafka protocol binding has them in a record."""
     return tuple(
-        (f"ce_{name}", str(value).encode("utf-8", "surrogatepass"))
+        ("content-type" if name == "datacontenttype" else f"ce_{name}", _as_text(value))
         for name, value in attributes.items()
         if name not in _OURS
     )
+
+
+def _as_text(value: str | int | bool) -> bytes:
+    """The canonical text of an attribute's value; a truth is written in lower case."""
+    return (str(value).lower() if isinstance(value, bool) else str(value)).encode()

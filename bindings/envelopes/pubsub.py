@@ -15,7 +15,7 @@ from typing import Any
 
 from bindings.calling import RecordLike
 from bindings.envelopes.cloudevents import time_of, timestamp_of
-from bindings.envelopes.record import EnvelopeError, WireRecord, event_id
+from bindings.envelopes.record import EnvelopeError, WireRecord, checked, event_id
 
 __all__ = ["decode", "encode", "is_push"]
 
@@ -37,7 +37,8 @@ def encode(record: RecordLike, *, subscription: str) -> bytes:
         if value is not None and (text := _text(value)) is not None:
             attributes[f"header.{name}"] = text
     message: dict[str, object] = {
-        "data": b2a_base64(record.value or b"", newline=False).decode("ascii"),
+        # As Pub/Sub has it: a message of attributes alone has no data.
+        **({} if record.value is None else {"data": b2a_base64(record.value, newline=False).decode("ascii")}),
         "messageId": event_id(record),
         "publishTime": time_of(record.timestamp) or "1970-01-01T00:00:00.000Z",
         "attributes": attributes,
@@ -52,18 +53,20 @@ def is_push(document: object) -> bool:
     return isinstance(document, Mapping) and isinstance(document.get("message"), Mapping) and "subscription" in document
 
 
-def decode(document: Mapping[str, Any]) -> WireRecord:
+def decode(document: object) -> WireRecord:
     """Read the message of a push as a record; one that no dispatcher sent has its subscription as stream, and no offset.
 
     Raises:
-        EnvelopeError: its data is not base64, or its coordinates are no numbers.
+        EnvelopeError: it is none; its data is not base64; its coordinates are no numbers.
     """
-    message = document["message"]
+    if not isinstance(document, Mapping) or not is_push(document):
+        raise EnvelopeError("not a push of Pub/Sub: it has a message and a subscription")
+    message: Mapping[str, Any] = document["message"]
     attributes = message.get("attributes") or {}
     try:
         data = message.get("data")
         key = message.get("orderingKey")
-        return WireRecord(
+        found = WireRecord(
             str(attributes.get("stream", document["subscription"])),
             int(attributes.get("partition", 0)),
             int(attributes.get("offset", 0)),
@@ -76,8 +79,10 @@ def decode(document: Mapping[str, Any]) -> WireRecord:
                 if str(name).startswith("header.")
             ),
         )
-    except (Base64Error, AttributeError, TypeError, ValueError):
+    # An infinity is a number to Python's JSON, and has no int.
+    except (Base64Error, AttributeError, OverflowError, TypeError, ValueError):
         raise EnvelopeError("not a push of Pub/Sub: data is base64, attributes are text") from None
+    return checked(found)
 
 
 def _text(value: bytes) -> str | None:

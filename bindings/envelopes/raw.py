@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from bindings.calling import RecordLike
-from bindings.envelopes.record import EnvelopeError, WireRecord
+from bindings.envelopes.record import EnvelopeError, WireRecord, checked
 
 __all__ = ["decode", "encode", "is_raw"]
 
@@ -54,7 +54,7 @@ def decode(headers: Mapping[str, str], body: bytes) -> WireRecord:
     """
     try:
         key = headers.get("dispatch-key")
-        return WireRecord(
+        found = WireRecord(
             unquote(headers[_STREAM]),
             int(headers["dispatch-partition"]),
             int(headers["dispatch-offset"]),
@@ -66,3 +66,4 @@ def decode(headers: Mapping[str, str], body: bytes) -> WireRecord:
         raise EnvelopeError(f"the header {error.args[0]} is missing") from None
     except (Base64Error, ValueError):
         raise EnvelopeError("dispatch-partition, -offset and -timestamp are numbers, dispatch-key is base64") from None
+    return checked(found)

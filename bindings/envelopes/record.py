@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bindings.calling import RecordLike
 
-__all__ = ["EnvelopeError", "WireRecord", "event_id"]
+__all__ = ["EnvelopeError", "WireRecord", "checked", "event_id"]
 
 
 class EnvelopeError(ValueError):
@@ -23,6 +23,23 @@ class WireRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+def checked(record: WireRecord) -> WireRecord:
+    """A record that can be one of Kafka's: its numbers fit into their 32 and 64 bits, its names are text that has an encoding.
+
+    Raises:
+        EnvelopeError: it can't.
+    """
+    if not (0 <= record.partition < 1 << 31 and 0 <= record.offset < 1 << 63 and -1 <= record.timestamp < 1 << 63):
+        raise EnvelopeError("the partition, the offset or the timestamp is a number that none can be")
+    try:
+        record.topic.encode()
+        for name, _ in record.headers:
+            name.encode()
+    except UnicodeEncodeError:
+        raise EnvelopeError("a name holds half a surrogate pair, which is no text") from None
+    return record
 
 
 def event_id(record: RecordLike) -> str:
