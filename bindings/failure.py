@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import PurePath
 
 from pydantic import ValidationError
 
@@ -14,6 +16,9 @@ __all__ = ["Failure", "FailureKind", "failure_of", "timed_out", "undecodable"]
 
 # Dead letters carry it in a header, and logs on a line.
 _LONGEST_MESSAGE = 1_000
+_LONGEST_PLACE = 200
+_OWN = frozenset({"bindings", "dispatcher", *sys.stdlib_module_names}) - {"__main__"}
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 class FailureKind(StrEnum):
@@ -40,6 +45,8 @@ class Failure:
         retry_after: seconds that the function or target asked to be left alone; None leaves it to the policy.
         counts: it was an attempt. What could not even be decoded never met its function.
         retryable: False when ``give_up_on`` or ``retry_on`` say that another attempt is in vain.
+        place: where it was raised, ``shop/orders.py:check``: the innermost frame of the user's own code; empty where none
+            is known. A text, so that no traceback, with all that its frames hold, lives as long as the event waits.
     """
 
     kind: FailureKind
@@ -48,6 +55,7 @@ class Failure:
     retry_after: float | None = None
     retryable: bool = True
     counts: bool = True
+    place: str = ""
 
 
 def failure_of(error: BaseException, policy: Retry) -> Failure:
@@ -85,7 +93,27 @@ def _failure(
         message=_message(error)[:_LONGEST_MESSAGE],
         retry_after=retry_after,
         retryable=retryable,
+        place=_raised_at(error),
     )
+
+
+def _raised_at(error: BaseException) -> str:
+    """The innermost frame that is neither the standard library's, nor an installed package's, nor ours."""
+    trace, found = error.__traceback__, ("", PurePath(), "")
+    while trace is not None:
+        frame = trace.tb_frame
+        name = str(frame.f_globals.get("__name__", ""))
+        if name and name.partition(".")[0] not in _OWN:
+            path = PurePath(frame.f_code.co_filename)
+            if _INSTALLED.isdisjoint(path.parts):
+                found = name, path, frame.f_code.co_qualname
+        trace = trace.tb_next
+    module, path, function = found
+    if not module:
+        return ""
+    # As much of the path as the module's name has parts: the same on every machine.
+    parts = path.parts[-(module.count(".") + 1 + (path.stem == "__init__")) :]
+    return f"{'/'.join(parts)}:{function}"[:_LONGEST_PLACE]
 
 
 def _message(error: BaseException) -> str:

@@ -91,6 +91,9 @@ class DeadLetterPolicy(_Part):
 
     stream: str | None = Field(description="The one topic that was declared; null for a topic of each stream's own.")
     topics: dict[str, str] = Field(description="From each stream to the topic of its dead letters.")
+    format: Literal["dispatch", "spring"] = Field(
+        default="dispatch", description='"spring": with the headers of Spring Kafka beside our own.'
+    )
 
 
 class EventType(_Part):
@@ -159,6 +162,7 @@ class FunctionEntry(_Part):
             dead_letter=DeadLetterPolicy(
                 stream=binding.dead_letter.stream,
                 topics={stream: binding.dead_letter_topic(stream) for stream in binding.streams},
+                format=binding.dead_letter.format,
             ),
             retry_topics={stream: binding.retry_topic(stream) for stream in binding.streams},
             start=_start_as_text(binding.start),
@@ -187,7 +191,7 @@ class FunctionEntry(_Part):
                 order=order,
                 batch=Batch(**self.batch.model_dump()),
                 retry=Retry(**retry),
-                dead_letter=DeadLetter(stream=self.dead_letter.stream),
+                dead_letter=DeadLetter(stream=self.dead_letter.stream, format=self.dead_letter.format),
                 limits=Limits(**self.limits.model_dump()),
                 concurrency=self.concurrency,
                 max_concurrency=self.max_concurrency,

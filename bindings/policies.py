@@ -31,6 +31,7 @@ Ordering = Literal["key", "partition", "none"]
 StartAt = str | datetime | timedelta
 Jitter = Literal["full", "none"]
 Exhausted = Literal["dead_letter", "pause", "drop"]
+LetterFormat = Literal["dispatch", "spring"]
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -179,13 +180,17 @@ class DeadLetter:
 
     Args:
         stream: the topic; None for ``<stream>.<function>.dead``.
+        format: ``"spring"`` writes the headers of Spring Kafka's ``DeadLetterPublishingRecoverer`` beside our own, so that
+            other consoles understand it too.
     """
 
     stream: str | None = None
+    format: LetterFormat = "dispatch"
 
     def __post_init__(self) -> None:
         if self.stream is not None:
             check_stream_name(self.stream)
+        _check(self.format in get_args(LetterFormat), 'DeadLetter(format=...) is "dispatch" or "spring"')
 
     def topic(self, stream: str, function: str) -> str:
         """The dead-letter topic of ``function``'s events from ``stream``."""

@@ -4,11 +4,11 @@ A JSON document, of the media type :data:`MEDIA_TYPE`::
 
     {"version": 1,
      "failures": [{"index": 3, "kind": "function" | "terminal", "type": "ValueError", "message": "...",
-                   "retryAfter": 30.0 | null, "retryable": true, "counts": true}],
+                   "retryAfter": 30.0 | null, "retryable": true, "counts": true, "place": "shop/orders.py:check"}],
      "rest": null | {... without index},
      "results": [{"value": base64 | null, "key": base64 | null, "headers": [["name", base64 | null]]}]}
 
-``index`` is the event's place in the batch. A host answers so only to a caller that asks for it (``Accept``, or the
+``index`` is the event's place in the batch; ``place`` is where the failure was raised, and may be left out. A host answers so only to a caller that asks for it (``Accept``, or the
 client context of a Lambda invocation).
 """
 
@@ -29,7 +29,7 @@ from bindings.outcome import Emit
 __all__ = ["MEDIA_TYPE", "decode", "document_of", "encode"]
 
 MEDIA_TYPE = "application/vnd.dispatch.reply+json"
-_LONGEST_TYPE, _LONGEST_MESSAGE = 300, 1_000
+_LONGEST_TYPE, _LONGEST_MESSAGE, _LONGEST_PLACE = 300, 1_000, 200
 
 
 def document_of(reply: Reply) -> dict[str, Any]:
@@ -91,6 +91,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "retryAfter": failure.retry_after,
         "retryable": failure.retryable,
         "counts": failure.counts,
+        "place": _text(failure.place[:_LONGEST_PLACE]),
     }
 
 
@@ -122,6 +123,7 @@ class _Failure(_Part):
     retry_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     retryable: bool = True
     counts: bool = True
+    place: str = ""
 
     def failure(self) -> Failure:
         return Failure(
@@ -132,6 +134,7 @@ class _Failure(_Part):
             retryable=self.retryable,
             # Only what is terminal can have met no function.
             counts=self.counts or self.kind == "function",
+            place=self.place[:_LONGEST_PLACE],
         )
 
 

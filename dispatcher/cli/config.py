@@ -123,7 +123,8 @@ def _of_function(function: Function) -> Iterator[_Setting]:
             continue
         for inner in fields(value):
             # [functions.NAME] has the dead letters' stream without a table around it.
-            key = field.name if field.name == "dead_letter" else f"{field.name}.{inner.name}"
+            # Its topic alone is what most say of it, and its name is the policy's.
+            key = field.name if inner.name == "stream" else f"{field.name}.{inner.name}"
             origins = function.origins
             origin = origins.get((field.name, inner.name)) or (
                 origins.get((field.name,), default) if field.name == "dead_letter" else default

@@ -81,6 +81,9 @@ def as_text(found: Found) -> Iterator[str]:
         ("last failure", _time(letter.last_failure)),
         ("dead since", _time(letter.written)),
         ("error", letter.error_type),
+        ("raised at", letter.raised_at or "-"),
+        ("fingerprint", letter.fingerprint),
+        *([("written by", letter.writer)] if letter.writer else []),
     ]
     yield from columns(facts)
     for line in letter.error_message.splitlines():

@@ -32,7 +32,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_REASONS = ("attempts", "expired", "not_retryable", "rejected", "oversize")
+#: Of our own, and the programs whose letters are read too.
+_REASONS = ("attempts", "expired", "not_retryable", "rejected", "oversize", "spring", "connect")
 
 
 def shelf_options(command_: F) -> F:
@@ -59,6 +60,12 @@ def filter_options(command_: F) -> F:
         click.option("--until", type=moment, metavar="TIME", help="Dead before then."),
         click.option("--reason", multiple=True, type=click.Choice(_REASONS), help="Why. May be given again."),
         click.option("--error", multiple=True, metavar="TYPE", help="The error's type. May be given again."),
+        click.option(
+            "--fingerprint",
+            multiple=True,
+            metavar="ID",
+            help="Of one cause, as `dispatch errors list` names it; its first digits do. May be given again.",
+        ),
         click.option("--key", metavar="KEY", help="The event's key."),
         click.option("--where", metavar="CEL", help='Over the original event: "value.total > 100.0".'),
     )
@@ -99,7 +106,8 @@ def shelf_of(function: str, app: tuple[str, ...], topics: tuple[str, ...], name:
 
     group = app_name(app, name)
     if topics:
-        return Shelf(app=group, function=function, topics=topics)
+        # Whoever names the topic says whose letters are in it: another program's name no function.
+        return Shelf(app=group, function=function, topics=topics, adopts=True)
     try:
         binding = function_named(function, app)
     except click.UsageError as error:
@@ -116,6 +124,7 @@ def selection_of(
     until: datetime | None = None,
     reason: tuple[str, ...] = (),
     error: tuple[str, ...] = (),
+    fingerprint: tuple[str, ...] = (),
     key: str | None = None,
     where: str | None = None,
     letter: tuple[str, ...] = (),
@@ -128,6 +137,7 @@ def selection_of(
         until_ms=None if until is None else int(until.timestamp() * 1000),
         reasons=reason,
         errors=error,
+        fingerprints=tuple(map(str.lower, fingerprint)),
         key=None if key is None else key.encode(),
         where=None if where is None else Filter(where),
         places=frozenset(letter),

@@ -128,6 +128,7 @@ def _policy(cls: Any) -> Any:
 
 
 _POLICIES = {cls: _policy(cls) for cls in (Batch, Retry, Limits)}
+_DeadLetterOptions: Any = _policy(DeadLetter)
 
 
 def policy_of(policy: Any, options: BaseModel) -> Any:
@@ -150,7 +151,11 @@ def _checked_binding(**given: Any) -> Binding:
 
 
 def _empty_is_none(value: object) -> object:
-    return None if value in {"", NONE} else value
+    return None if isinstance(value, str) and value in {"", NONE} else value
+
+
+def _topic_alone(value: object) -> object:
+    return {"stream": given} if isinstance(given := _empty_is_none(value), str) else given
 
 
 _SHORT = ("streams", "order", "concurrency", "max_concurrency", "timeout", "rate", "start")
@@ -175,7 +180,7 @@ class _FunctionBase(BaseModel):
         where: a CEL expression over ``value``, ``key``, ``headers``, ``stream``; ``"none"`` for no filter.
         emits: the stream to which its results are produced; ``"none"`` for none.
         dead_letter: the topic for events whose attempts are used up; ``"none"`` for the default,
-            ``<stream>.<function>.dead``.
+            ``<stream>.<function>.dead``; or a table: ``{format = "spring"}`` writes Spring Kafka's headers beside our own.
     """
 
     model_config = _CONFIG
@@ -185,9 +190,8 @@ class _FunctionBase(BaseModel):
     where: Annotated[str | None, BeforeValidator(_empty_is_none)] = None
     emits: Annotated[str | None, BeforeValidator(_empty_is_none), _checked_by(_checked_binding, "emits")] = None
     dead_letter: Annotated[
-        str | None,
-        BeforeValidator(_empty_is_none),
-        _checked_by(lambda dead_letter: DeadLetter(stream=dead_letter), "dead_letter"),
+        _DeadLetterOptions | None,
+        BeforeValidator(_topic_alone, json_schema_input_type=str | _DeadLetterOptions | None),
     ] = None
 
 

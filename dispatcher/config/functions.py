@@ -116,7 +116,7 @@ def _changes(binding: Binding, options: BaseModel) -> dict[str, Any]:
             if value is not None:
                 changes[name] = policy_of(getattr(binding, name), value)
         elif name == "dead_letter":
-            changes[name] = DeadLetter(stream=value)
+            changes[name] = DeadLetter() if value is None else policy_of(binding.dead_letter, value)
         else:
             changes[name] = value
     return changes

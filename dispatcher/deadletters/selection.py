@@ -19,6 +19,7 @@ class Selection:
         since_ms, until_ms: written at or after, and before, milliseconds since 1970-01-01 UTC.
         reasons: one of these.
         errors: the error's type is one of these, whole or its last name.
+        fingerprints: of the same cause as these; the first digits are enough.
         key: the event's key.
         where: over the original event.
         places: ``[TOPIC/]PARTITION@OFFSET`` of the letters themselves.
@@ -28,6 +29,7 @@ class Selection:
     until_ms: int | None = None
     reasons: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = ()
     key: bytes | None = None
     where: Filter | None = None
     places: frozenset[str] = frozenset()
@@ -43,6 +45,8 @@ class Selection:
         if self.reasons and letter.reason not in self.reasons:
             return False
         if self.errors and not {letter.error_type, letter.error_type.rpartition(".")[2]} & set(self.errors):
+            return False
+        if self.fingerprints and not letter.fingerprint.startswith(self.fingerprints):
             return False
         if self.key is not None and letter.origin.key != self.key:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from dispatcher.brokers.base import Broker
@@ -68,12 +68,14 @@ class Shelf:
         app, function: whose.
         topics: where they rest; a topic may hold those of other functions too.
         streams: what the function consumes; None when its code is not at hand.
+        adopts: letters that other programs wrote are taken for this function's too.
     """
 
     app: str
     function: str
     topics: tuple[str, ...]
     streams: tuple[str, ...] | None = None
+    adopts: bool = False
 
     @property
     def group(self) -> str:
@@ -95,6 +97,8 @@ class Shelf:
             letter = read_letter(record)
         except ValueError:
             return None
+        if not letter.function and self.adopts:
+            return replace(letter, function=self.function)
         return letter if letter.function == self.function else None
 
     def obstacle(self, letter: Letter, *, max_redrives: int | None) -> Obstacle | None:

@@ -11,6 +11,7 @@ from bindings.results import encode
 from dispatcher.core.delivery import Delivery, Returned
 from dispatcher.core.record import Outgoing, Record
 from dispatcher.core.settlement import DeadLettered, Moved
+from dispatcher.worker.spring import SPRING_PREFIX, spring_headers
 
 __all__ = [
     "DEAD_PREFIX",
@@ -102,7 +103,9 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
 
     Added are, each with the prefix ``dispatch-dead-``: stream, partition, offset, timestamp (milliseconds since
     1970-01-01 UTC), function, reason (see :class:`~dispatcher.core.retries.Reason`), error-type, error-message,
-    attempts, first-failure and last-failure (milliseconds), redrives.
+    attempts, first-failure and last-failure (milliseconds), redrives, and, where it is known, place: the file and function
+    that raised the error. ``DeadLetter(format="spring")`` adds those of Spring Kafka, see
+    :mod:`dispatcher.worker.spring`, and says so in the header format.
     """
     record, history = letter.delivery.origin, letter.delivery.remember()
     redrives = next((value for name, value in record.headers if name == f"{DEAD_PREFIX}redrives"), None) or b"0"
@@ -121,10 +124,18 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
         "first-failure": history.first_failed,
         "last-failure": history.last_failed,
     }
+    if letter.failure.place:
+        facts["place"] = letter.failure.place
+    spring = binding.dead_letter.format == "spring"
+    if spring:
+        facts["format"] = "spring"
     headers = [header for header in record.headers if not header[0].startswith(DEAD_PREFIX)]
     # A lone surrogate in an error's text has no UTF-8, and must not keep its event from being written.
     headers += [(f"{DEAD_PREFIX}{name}", str(fact).encode(errors="replace")) for name, fact in facts.items()]
     headers.append((f"{DEAD_PREFIX}redrives", redrives))
+    if spring:
+        headers = [header for header in headers if not header[0].startswith(SPRING_PREFIX)]
+        headers += spring_headers(record, letter.failure)
     # What somebody else wrote to a retry topic comes from no stream of the binding.
     source = record.topic if record.topic in binding.streams else binding.streams[0]
     return Outgoing(
@@ -142,7 +153,9 @@ def truncated(letter: Outgoing, keep: int) -> Outgoing:
     The header ``dispatch-dead-truncated`` holds the size that its value had. The coordinates lead to the original.
     """
     value, size = letter.value, f"{DEAD_PREFIX}truncated"
-    headers = [(name, (fact or b"")[:keep]) for name, fact in letter.headers if name.startswith(DEAD_PREFIX)]
+    headers = [
+        (name, (fact or b"")[:keep]) for name, fact in letter.headers if name.startswith((DEAD_PREFIX, SPRING_PREFIX))
+    ]
     if not any(name == size for name, _ in headers):
         headers.append((size, str(len(value or b"")).encode()))
     return Outgoing(

@@ -19,7 +19,7 @@ from dispatcher.invokers.process.logs import read_log
 from dispatcher.invokers.process.messages import Received, Record, pack_reply, pack_request, read_reply, read_request
 
 LARGEST = 1 << 20
-FAILURE = ["function", "ValueError", "no", None, True, True]
+FAILURE = ["function", "ValueError", "no", None, True, True, "app.py:check"]
 GOOD: dict[str, Any] = {"id": 1, "failures": [], "rest": None, "results": [], "last": False}
 
 JSON = st.recursive(
@@ -124,11 +124,11 @@ def test_any_bytes_are_frames_or_are_refused(data: bytes) -> None:
         {"failures": [[True, *FAILURE]]},
         {"rest": ["not_delivered", *FAILURE[1:]]},
         {"rest": ["oversize", *FAILURE[1:]]},
-        {"rest": [*FAILURE[:5], False]},
-        {"rest": [*FAILURE[:3], -1, True, True]},
-        {"rest": [*FAILURE[:3], float("nan"), True, True]},
-        {"rest": [*FAILURE[:3], float("inf"), True, True]},
-        {"rest": [*FAILURE[:3], 10**400, True, True]},
+        {"rest": [*FAILURE[:5], False, ""]},
+        {"rest": [*FAILURE[:3], -1, True, True, ""]},
+        {"rest": [*FAILURE[:3], float("nan"), True, True, ""]},
+        {"rest": [*FAILURE[:3], float("inf"), True, True, ""]},
+        {"rest": [*FAILURE[:3], 10**400, True, True, ""]},
         {"results": [[None, 5, []]]},
         {"results": [[-1, None, []]]},
         {"results": [[None, None, [["\ud800", None]]]]},
@@ -171,7 +171,7 @@ def test_a_frame_that_is_none_is_refused_at_once(data: bytes) -> None:
 def test_long_texts_are_cut() -> None:
     """Messages and log records from a process have a length at most, whatever it sends."""
     [(_, header, data)] = whole(
-        frame(REPLY, {**GOOD, "rest": ["function", "T" * 9_000, "m" * 9_000, None, True, True]})
+        frame(REPLY, {**GOOD, "rest": ["function", "T" * 9_000, "m" * 9_000, None, True, True, "p" * 9_000]})
     )
     rest = read_reply(header, data, 1).reply.rest
     assert rest is not None

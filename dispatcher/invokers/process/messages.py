@@ -16,7 +16,7 @@ __all__ = ["Answer", "Received", "pack_reply", "pack_request", "read_reply", "re
 
 # What a function's process may say of an event. That it was not delivered, or is too large, it can't know.
 _KINDS = {"function": FailureKind.FUNCTION, "terminal": FailureKind.TERMINAL}
-_LONGEST_TYPE, _LONGEST_MESSAGE = 300, 1_000
+_LONGEST_TYPE, _LONGEST_MESSAGE, _LONGEST_PLACE = 300, 1_000, 200
 # Seconds. The scheduler has a cap of its own; this one keeps out what is no float.
 _LONGEST_WAIT = 1e300
 
@@ -153,16 +153,17 @@ def _pack_failure(failure: Failure) -> list[Any]:
         failure.retry_after,
         failure.retryable,
         failure.counts,
+        failure.place,
     ]
 
 
 def _read_failure(item: Any) -> Failure:
-    if type(item) is not list or len(item) != 6:
+    if type(item) is not list or len(item) != 7:
         raise InvalidFrame("a failure has other parts")
-    kind, error_type, message, retry_after, retryable, counts = item
+    kind, error_type, message, retry_after, retryable, counts, place = item
     if type(kind) is not str or kind not in _KINDS:
         raise InvalidFrame("a failure of an unknown kind")
-    if type(error_type) is not str or type(message) is not str:
+    if type(error_type) is not str or type(message) is not str or type(place) is not str:
         raise InvalidFrame("a part of a failure has another type")
     if type(retryable) is not bool or type(counts) is not bool or (kind == "function" and not counts):
         raise InvalidFrame("only a failure that is terminal may be no attempt")
@@ -175,4 +176,5 @@ def _read_failure(item: Any) -> Failure:
         retry_after=None if retry_after is None else float(retry_after),
         retryable=retryable,
         counts=counts,
+        place=place[:_LONGEST_PLACE],
     )
