@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker
+from dispatcher.control import ControlLog, Entry
 from dispatcher.core.offsets import OffsetMap, decode_metadata
 from dispatcher.core.record import TopicPartition
 from dispatcher.errors import BrokerError, InvalidOffsetMetadata
@@ -75,6 +76,7 @@ class FunctionStatus:
         partitions: of its streams and of its retry topics.
         missing: streams that do not exist, so that nothing can be said of the whole.
         dead_letters: what it has given up.
+        control: what an operator, or its retry policy, has said of it last; None when nobody has, or it is not known.
         problems: what could not be read, and why.
     """
 
@@ -84,7 +86,18 @@ class FunctionStatus:
     partitions: tuple[PartitionStatus, ...] | None = None
     missing: tuple[str, ...] = ()
     dead_letters: DeadLetters | None = None
+    control: Entry | None = None
+    control_is_known: bool = True
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def state(self) -> Literal["paused", "running", "stopped"] | None:
+        """Whether it works: paused by command or by itself; stopped when no process is in its group."""
+        if self.control is not None and self.control.action == "pause":
+            return "paused"
+        if self.members is None or not self.control_is_known:
+            return None
+        return "running" if self.members else "stopped"
 
     @property
     def lag(self) -> int | None:
@@ -124,7 +137,13 @@ def redrive_group(app: str, function: str) -> str:
 
 
 async def function_status(
-    binding: Binding, broker: Broker, *, app: str, now: float, data: Path | None = None
+    binding: Binding,
+    broker: Broker,
+    *,
+    app: str,
+    now: float,
+    data: Path | None = None,
+    control: ControlLog | None = None,
 ) -> FunctionStatus:
     """Look at one function. What can't be read is None, and told in ``problems``; nothing is raised for it.
 
@@ -134,6 +153,7 @@ async def function_status(
         app: its name.
         now: seconds since 1970-01-01 UTC.
         data: the data folder, where the processes of this machine say what they have in flight.
+        control: the app's, where it is said what is paused; None where control is off.
     """
     status = FunctionStatus(name=binding.name, group=f"{app}.{binding.name}")
 
@@ -144,6 +164,11 @@ async def function_status(
             status.problems.append(f"{what}: {error}")
             return None
 
+    if control is not None:
+        known = len(status.problems)
+        await read("control", control.look())
+        status.control_is_known = len(status.problems) == known
+        status.control = control.trail.last(binding.name)
     status.members = await read("members", broker.group_members(status.group))
     status.partitions = await read("offsets", _partitions(binding, broker, status, now))
     status.dead_letters = await read("dead letters", _dead_letters(binding, broker, app))

@@ -22,6 +22,7 @@ FLOORS = {
     "dispatcher.server": 5,
     "dispatcher.testing": 5,
     "dispatcher.status": 5,
+    "dispatcher.control": 4,
     "dispatcher.reading": 4,
     "dispatcher.times": 4,
     "dispatcher.worker": 4,

@@ -18,6 +18,7 @@ from dispatcher.cli.check import check
 from dispatcher.cli.completion import completion
 from dispatcher.cli.config import config
 from dispatcher.cli.dlq import dlq
+from dispatcher.cli.functions import functions
 from dispatcher.cli.groups import groups
 from dispatcher.cli.invoke import invoke
 from dispatcher.cli.kafka import kafka
@@ -81,6 +82,7 @@ cli.add_command(completion)
 cli.add_command(invoke)
 cli.add_command(status)
 cli.add_command(groups)
+cli.add_command(functions)
 
 
 def main() -> NoReturn:

@@ -115,7 +115,10 @@ def _refuse_cycles(bindings: Sequence[Binding]) -> None:
 async def _work(
     found: Sequence[Function], settings: Settings, console: Console, look: str, *, until_caught_up: bool, output: Format
 ) -> Summary:
+    from functools import partial
+
     from dispatcher.cli.supervising import lifeline
+    from dispatcher.control import Control
     from dispatcher.invokers.making import make_invoker
     from dispatcher.server import Server, tune_garbage_collector
     from dispatcher.telemetry.pulse import Pulse
@@ -128,6 +131,7 @@ async def _work(
     local = [function.binding for function in found if function.target_name == "local"]
     async with open_broker(settings.broker) as broker:
         await _require_streams(bindings, broker, settings.broker)
+        control = Control(broker, settings.app, create=settings.create_topics) if settings.control == "on" else None
         workers = [
             Worker(
                 function.binding,
@@ -136,6 +140,7 @@ async def _work(
                 settings=settings,
                 until_caught_up=until_caught_up,
                 invoker=make_invoker(function.binding, function.target),
+                on_pause=None if control is None else partial(control.paused_itself, function.binding.name),
             )
             for function in found
         ]
@@ -145,8 +150,10 @@ async def _work(
             tune_garbage_collector()
             # What functions print is talk: with -o json, stdout is for the summary alone.
             prints = contextlib.redirect_stdout(sys.stderr) if output != "text" else contextlib.nullcontext()
+            controlled = contextlib.nullcontext() if control is None else control.following(workers)
             with prints, LoopWatchdog(local), lifeline(server):
-                summary = await server.run()
+                async with controlled:
+                    summary = await server.run()
         _tell(summary, look, output)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
             # A function in a thread can't be cancelled, and the interpreter would wait for it.

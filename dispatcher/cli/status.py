@@ -21,7 +21,7 @@ from dispatcher.cli.options import (
     run_async,
 )
 from dispatcher.cli.output import command, print_table, talk
-from dispatcher.telemetry.text import duration, number
+from dispatcher.telemetry.text import duration, moment, number
 
 if TYPE_CHECKING:
     from dispatcher.status import FunctionStatus, PartitionStatus
@@ -81,14 +81,17 @@ async def _work(
     """Whether all could be read, the last time."""
     import asyncio
 
+    from dispatcher.control import ControlLog
     from dispatcher.status import function_status
 
     bindings, app = discovered(targets, only), app_name(targets, name)
-    data = configuration().settings.data
+    settings = configuration().settings
     async with open_broker(url, must_exist=True) as broker:
+        control = ControlLog(broker, app) if settings.control == "on" else None
         while True:
             found = [
-                await function_status(binding, broker, app=app, now=time.time(), data=data) for binding in bindings
+                await function_status(binding, broker, app=app, now=time.time(), data=settings.data, control=control)
+                for binding in bindings
             ]
             if every is not None and output == "text" and sys.stdout.isatty():
                 click.clear()
@@ -109,14 +112,19 @@ def _print(found: list[FunctionStatus], output: Format, app: tuple[str, ...], ur
     for each in found:
         for problem in each.problems:
             talk(f"{each.name}: {problem}", style="yellow")
+    for each in found:
+        if output == "text" and each.state == "paused" and each.control is not None:
+            why = f": {each.control.why}" if each.control.why else ""
+            talk(f"{each.name} is paused since {moment(each.control.at)}, by {each.control.who}{why}", style="yellow")
+            talk(f"  let it go on: {command('functions', 'resume', each.name, *app, broker=url)}")
     if output == "text" and any(each.dead_letters and each.dead_letters.unresolved for each in found):
         [first, *_] = [each for each in found if each.dead_letters and each.dead_letters.unresolved]
         talk(f"look at the dead letters of {first.name}: {command('dlq', 'list', first.name, *app, broker=url)}")
 
 
 def _print_text(found: list[FunctionStatus], *, summary: bool) -> None:
-    header = ("FUNCTION", "GROUP", "MEMBERS", "LAG", "AGE", "IN FLIGHT", "PARKED", "DEAD LETTERS")
-    print_table(header, [_row(each) for each in found], right=(2, 3, 4, 5, 6, 7))
+    header = ("FUNCTION", "GROUP", "STATE", "MEMBERS", "LAG", "AGE", "IN FLIGHT", "PARKED", "DEAD LETTERS")
+    print_table(header, [_row(each) for each in found], right=(3, 4, 5, 6, 7, 8))
     rows = [_partition_row(each.name, one) for each in found for one in each.partitions or ()]
     if rows and not summary:
         click.echo()
@@ -143,6 +151,7 @@ def _row(each: FunctionStatus) -> tuple[str, ...]:
     return (
         each.name,
         each.group,
+        each.state or _UNKNOWN,
         _counted(each.members),
         _counted(each.lag),
         _age(each.lag, each.lag_seconds),
@@ -184,6 +193,8 @@ def _as_json(each: FunctionStatus) -> dict[str, Any]:
     return {
         "function": each.name,
         "group": each.group,
+        "state": each.state,
+        "control": None if each.control is None else each.control.as_json(),
         "members": each.members,
         "lag": each.lag,
         "lag_seconds": each.lag_seconds,

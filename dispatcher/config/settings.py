@@ -25,7 +25,9 @@ class Settings:
         commit_interval: seconds between two commits of a function's offsets.
         drain: seconds that a revoke or a stop waits for the invocations in flight.
         create_topics: missing dead-letter, retry and output streams are created, with the source's
-            partition count.
+            partition count; the control stream too, when something is said in it.
+        control: ``"on"``: functions are paused and resumed by commands, through the stream ``_dispatch.control.<app>``;
+            ``"off"``: that stream is neither read nor written.
         on_corrupt: what a function does at records that can't be read: ``"stop"``, or ``"skip"`` past them
             (counted and logged).
         on_foreign_metadata: commit metadata that another program wrote is left out (``"ignore"``, with a
@@ -44,6 +46,7 @@ class Settings:
     max_poll_records: int = 500
 
     def __post_init__(self) -> None:
+    control: Literal["on", "off"] = "on"
         if self.app != _APP:  # what checks it takes 75 ms to import
             check_app_name(self.app)
         broker_kind(self.broker)

@@ -10,7 +10,7 @@ from bindings import Retry
 from bindings.failure import Failure, FailureKind
 from dispatcher.core.delivery import Delivery
 
-__all__ = ["NOT_DELIVERED_WAIT", "RETRY_AFTER_CAP", "Reason", "Verdict", "judge"]
+__all__ = ["NOT_DELIVERED_WAIT", "RETRY_AFTER_CAP", "PauseCause", "Reason", "Verdict", "judge"]
 
 #: Seconds that a target or function can at most ask to be left alone.
 RETRY_AFTER_CAP = 3600.0
@@ -26,6 +26,26 @@ class Reason(StrEnum):
     NOT_RETRYABLE = "not_retryable"  # give_up_on, or not in retry_on
     REJECTED = "rejected"  # the function or its target said so, or it can't be decoded
     OVERSIZE = "oversize"  # larger than the target takes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseCause:
+    """The event over which ``Retry(then="pause")`` has paused its function, and what went wrong with it.
+
+    Attributes:
+        stream, partition, offset: the event, as it was first consumed.
+        reason: why it is given up.
+        attempts: deliveries that counted.
+        error_type, message: the last failure.
+    """
+
+    stream: str
+    partition: int
+    offset: int
+    reason: Reason
+    attempts: int
+    error_type: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dispatcher.core.lanes import fixed_lane, follow, succeed
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.core.retries import RETRY_AFTER_CAP, Reason, judge
+from dispatcher.core.retries import RETRY_AFTER_CAP, PauseCause, Reason, judge
 from dispatcher.core.settlement import DeadLettered, Moved, Settlement
 
 __all__ = ["Scheduler"]
@@ -47,6 +47,7 @@ class Scheduler:
         in_flight: invocations that run.
         limit: how many may; 0 while paused.
         paused: nothing starts until :meth:`resume`.
+        pause_cause: the event over which the retry policy has paused the function, until :meth:`resume`.
         metadata_limit: bytes that the broker takes with a commit; may be lowered when it says that it takes less.
     """
 
@@ -84,6 +85,9 @@ class Scheduler:
         self.in_flight = 0
         self.limit = self._concurrency.limit
         self.paused = False
+        self.pause_cause: PauseCause | None = None
+        # Whether used-up attempts that a former owner's commit tells of are from before an operator resumed.
+        self._forgives = False
         self.counters = counters or Counters()
 
     # -- partitions
@@ -98,6 +102,8 @@ class Scheduler:
         if partition in self._partitions:
             self.drop([partition])
         owned = self._partitions[partition] = Partition(partition, position, offsets or OffsetMap())
+        if self._forgives:
+            self._forgive(owned)
         return owned
 
     def revoke(self, partitions: Collection[TopicPartition]) -> None:
@@ -233,7 +239,7 @@ class Scheduler:
                 verdict = verdict.failure or verdict
             elif verdict is not True and verdict and verdict.error_type == "Expired" and self._retry.then == "pause":
                 # It keeps its place in its lane, until an operator resumes.
-                self.pause()
+                self._pause_for(record, Reason.EXPIRED, attempts, verdict)
                 verdict = True
             may_run = attempts < self._retry.max_attempts or self._retry.then == "pause"
             if verdict is True and may_run:
@@ -361,11 +367,20 @@ class Scheduler:
         """Start nothing until :meth:`resume`."""
         self.paused = True
         self.limit = 0
+        self._forgives = False
 
     def resume(self) -> None:
-        """Start again."""
+        """Start again. Under ``Retry(then="pause")`` events whose attempts are used up have all of them again.
+
+        It is an operator's word, and holds for those too that a former owner's commit tells of, until the next pause.
+        """
         self.paused = False
+        self.pause_cause = None
         self.limit = self._concurrency.limit
+        if self._retry.then == "pause":
+            self._forgives = True
+            for owned in self._partitions.values():
+                self._forgive(owned)
 
     def took(self, seconds: float) -> None:
         """An invocation that is not settled yet took so long to its answer: what ``concurrency="auto"`` goes by."""
@@ -618,16 +633,41 @@ class Scheduler:
         if self._retry.then == "drop":
             settlement.dropped.append(delivery)
             return False
-        if self._retry.then == "pause" and reason in (Reason.ATTEMPTS, Reason.EXPIRED, Reason.NOT_RETRYABLE):
-            self.pause()
-            # Due at once when it is resumed; parked till then, so that an abandoned thread can hold it.
-            history.due = self._now
-            return True
         if history.failure is None:
             msg = "an event is given up for a failure"
             raise ValueError(msg)
+        if self._retry.then == "pause" and reason in (Reason.ATTEMPTS, Reason.EXPIRED, Reason.NOT_RETRYABLE):
+            self._pause_for(delivery.origin, reason, history.attempts, history.failure)
+            # Due at once when it is resumed; parked till then, so that an abandoned thread can hold it.
+            history.due = self._now
+            return True
         settlement.dead.append(DeadLettered(delivery, reason, history.failure))
         return False
+
+    def _pause_for(self, record: Record, reason: Reason, attempts: int, failure: Failure) -> None:
+        if not self.paused:
+            self.pause_cause = PauseCause(
+                stream=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=reason,
+                attempts=attempts,
+                error_type=failure.error_type,
+                message=failure.message,
+            )
+        self.pause()
+
+    def _forgive(self, owned: Partition) -> None:
+        """Give back the attempts of events that have used all of theirs."""
+        most = self._retry.max_attempts
+        restored = owned.offsets.attempts
+        for offset in [offset for offset, count in restored.items() if count >= most]:
+            del restored[offset]
+        for delivery in owned.pending.values():
+            history = delivery.history
+            # Not of one whose dead letter is being written: that tells how many there were.
+            if history is not None and history.attempts >= most and delivery.state != State.SETTLING:
+                history.attempts = 0
 
     def _requeue(
         self,

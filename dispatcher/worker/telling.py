@@ -9,6 +9,7 @@ from bindings import Binding
 from bindings.failure import Failure
 from bindings.invocation import Reply
 from dispatcher.core.delivery import Delivery, State
+from dispatcher.core.retries import PauseCause
 from dispatcher.core.settlement import DeadLettered
 from dispatcher.telemetry.throttle import Throttle
 
@@ -52,6 +53,14 @@ class Teller:
                     self._name, record.topic, record.partition, record.offset, letter.reason, letter.delivery.attempts,
                     letter.failure.error_type, letter.failure.message, _and(more),
                 )  # fmt: skip
+
+    def paused(self, cause: PauseCause) -> None:
+        """The retry policy has paused the function."""
+        logger.error(
+            "%s has paused, until somebody resumes it: %s/%d@%d is given up (%s, attempts: %d): %s: %s",
+            self._name, cause.stream, cause.partition, cause.offset, cause.reason, cause.attempts,
+            cause.error_type, cause.message,
+        )  # fmt: skip
 
     def _dropped(self, delivery: Delivery, failure: Failure) -> None:
         more = self._throttle.admits(("dropped", failure.error_type))

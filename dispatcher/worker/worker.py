@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -21,6 +21,7 @@ from dispatcher.core.counters import Counters
 from dispatcher.core.delivery import Delivery, State
 from dispatcher.core.offsets import METADATA_LIMIT
 from dispatcher.core.record import Committed, Outgoing, TopicPartition
+from dispatcher.core.retries import PauseCause
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
 from dispatcher.errors import (
@@ -76,6 +77,7 @@ class Worker:
         until_caught_up: end once all that stood in the log at the start is settled.
         span: deliver this part of history, in its own group, and end; no retry topic is read.
         invoker: calls the function, and is closed at the end; in this process by default.
+        on_pause: told when ``Retry(then="pause")`` has paused the function, and over which event.
         clock: read instead of the system's; the event loop must run on it too.
         rng: where the jitter of retries comes from; one that nobody knows when it is not given.
     """
@@ -90,9 +92,12 @@ class Worker:
         until_caught_up: bool = False,
         span: Span | None = None,
         invoker: Invoker | None = None,
+        on_pause: Callable[[PauseCause], None] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        self._on_pause = on_pause
+        self._told_pause: PauseCause | None = None
         self._invoker = invoker or LocalInvoker(binding, abandoned=self._abandoned)
         most = min(binding.places, self._invoker.concurrency)
         binding = replace(binding, concurrency="auto" if binding.concurrency == "auto" else most, max_concurrency=most)
@@ -200,10 +205,15 @@ class Worker:
         self._stopping.set()
         self._progress.set()
 
+    def pause(self) -> None:
+        """Start nothing more; what runs may end. It stays in its group, and goes on to poll and to commit."""
+        self._scheduler.pause()
+
     def resume(self) -> None:
-        """Go on after ``Retry(then="pause")`` has paused the function."""
+        """Go on after :meth:`pause`, or ``Retry(then="pause")``: whose attempts are used up, has all of them again."""
         self._scheduler.resume()
         self._runners.wake()
+        self._on_progress()
 
     def statistics(self) -> Statistics:
         """What has happened and how things stand."""
@@ -447,6 +457,7 @@ class Worker:
             screen = self._retry_screen if id_.topic in self._retry_topics else self._screen
             for delivery, failure in self._scheduler.admit(id_, within, now=now, screen=screen):
                 self._give_up(delivery, failure)
+            self._tell_pause()
             if len(within) < len(records):
                 self._pass(id_, records[-1].offset)
         if not fetched:
@@ -502,6 +513,8 @@ class Worker:
 
     async def _is_caught_up(self) -> bool:
         if self._scheduler.paused and not self._scheduler.in_flight:
+            if self._scheduler.pause_cause is None:
+                raise DispatchError(f"{self.name} is paused: dispatch functions resume {self.name}")
             raise DispatchError(
                 f"{self.name} has paused itself: the attempts of an event are used up, and its policy is to wait"
             )
@@ -545,6 +558,7 @@ class Worker:
         if reply.failures or reply.rest is not None:
             self._count_failed(reply)
             self._teller.failed(batch, reply)
+            self._tell_pause()
             self._set_alarm()
         if settlement is not None:
             # A batch of which all failed has emitted nothing.
@@ -563,6 +577,15 @@ class Worker:
         self._teller.failed([delivery], Reply(rest=failure))
         if settlement is not None:
             self._spawn(self._write(settlement, ()))
+
+    def _tell_pause(self) -> None:
+        cause = self._scheduler.pause_cause
+        if cause is None or cause is self._told_pause:
+            return
+        self._told_pause = cause
+        self._teller.paused(cause)
+        if self._on_pause is not None:
+            self._on_pause(cause)
 
     async def _write(self, settlement: Settlement, records: Sequence[Outgoing]) -> None:
         if await self._writer.write(settlement, records):

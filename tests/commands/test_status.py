@@ -106,7 +106,7 @@ def test_what_could_not_be_read_is_unknown_and_never_0(dispatch: Any) -> None:
     assert strict["lag"] == 5
     text = dispatch("status", "--summary")
     [line] = [line for line in text.stdout.splitlines() if line.startswith("loose")]
-    assert line.split()[2:6] == ["0", "unknown", "unknown", "unknown"]
+    assert line.split()[2:7] == ["stopped", "0", "unknown", "unknown", "unknown"]
     assert "there is no stream gone" in text.stderr
 
 

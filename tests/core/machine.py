@@ -196,7 +196,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.unproduced: list[Unproduced] = []
         self.abandoned: list[Running] = []
         self.counts = {"done": 0, "dead_lettered": 0, "dropped": 0, "retry_topic": 0, "filtered": 0, "late": 0}
-        self.paused = False
+        self.paused = self.forgives = False
         for id_ in PARTITIONS:
             self.own(id_)
 
@@ -213,9 +213,16 @@ class DeliveryMachine(RuleBasedStateMachine):
             or any(start <= record.offset < stop for start, stop in offsets.done)
         }
         partition = self.scheduler.assign(id_, stored.commit.offset, offsets)
-        self.owned[id_] = Ownership(
-            id_, partition, stored.commit.offset, known, dict(offsets.attempts), stored.commit.offset
-        )
+        own = Ownership(id_, partition, stored.commit.offset, known, dict(offsets.attempts), stored.commit.offset)
+        self.owned[id_] = own
+        if self.forgives:
+            self.forgive(own)
+
+    def forgive(self, own: Ownership) -> None:
+        """An operator has resumed: what waits with no attempt left has all of them again."""
+        for offset, count in list(own.attempts.items()):
+            if count >= self.retry.max_attempts and offset not in own.settling:
+                del own.attempts[offset]
 
     # -- the world
 
@@ -494,7 +501,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                     dead.append((own, offset))
                     continue
                 if exhausted:
-                    self.paused = True
+                    self.paused, self.forgives = True, False
                 else:
                     again.append((own, offset))
             elif failed is FAILURES["after"]:
@@ -566,10 +573,14 @@ class DeliveryMachine(RuleBasedStateMachine):
     def operate(self, pause: bool) -> None:
         """An operator pauses and resumes."""
         self.paused = pause
+        self.forgives = not pause and self.retry.then == "pause"
         if pause:
             self.scheduler.pause()
         else:
             self.scheduler.resume()
+        if self.forgives:
+            for own in self.owned.values():
+                self.forgive(own)
 
     # -- rebalances, crashes, commits
 

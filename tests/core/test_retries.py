@@ -251,6 +251,46 @@ def test_an_expired_event_under_pause_is_not_stuck() -> None:
     assert scheduler.due_commits()[P0].offset == 2
 
 
+def test_resume_gives_the_event_a_fresh_budget() -> None:
+    """Proves that resume gives an event whose attempts are used up all of them again, and takes none from or to others;
+    and that the pause names the event, its attempts and its failure until then."""
+    scheduler = make_scheduler(now=1.0, retry=Retry(max_attempts=2, initial=0.0, jitter="none", then="pause"))
+    scheduler.admit(P0, [rec(0, b"a"), rec(1, b"b")], now=1.0)
+    for delivery in take_all(scheduler, 1.0):
+        scheduler.settle([delivery], failure(), now=1.0, wall_ms=WALL)
+    scheduler.tick(1.0)
+    first = scheduler.take(1.0)
+    assert first is not None
+    scheduler.settle([first], failure(), now=1.0, wall_ms=WALL)
+    cause = scheduler.pause_cause
+    assert cause is not None
+    assert (cause.stream, cause.partition, cause.offset) == (*P0, 0)
+    assert (cause.attempts, cause.reason) == (2, Reason.ATTEMPTS)
+    scheduler.resume()
+    assert scheduler.pause_cause is None
+    assert scheduler.due_commits()[P0].metadata
+    scheduler.tick(1.0)
+    attempts = {delivery.record.offset: delivery.attempts for delivery in take_all(scheduler, 1.0)}
+    assert attempts == {0: 0, 1: 1}
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_resume_holds_for_what_a_former_owner_left(resumed: bool) -> None:
+    """Proves that after a resume an event whose attempts a former owner used up begins anew, and that without one, or
+    after another pause, its count goes on."""
+    scheduler = make_scheduler(retry=Retry(max_attempts=3, then="pause"))
+    if resumed:
+        scheduler.pause()
+        scheduler.resume()
+    scheduler.assign(P0, 0, OffsetMap([], {0: 3, 1: 2}))
+    scheduler.admit(P0, [rec(0, b"a"), rec(1, b"b")], now=1.0)
+    assert [delivery.attempts for delivery in take_all(scheduler, 1.0)] == ([0, 2] if resumed else [3, 2])
+    scheduler.pause()
+    scheduler.assign(P0, 0, OffsetMap([], {0: 3}))
+    scheduler.admit(P0, [rec(0, b"a")], now=1.0)
+    assert [each.attempts for each in scheduler.partitions[P0].pending.values()] == [3]
+
+
 def test_attempts_that_were_used_up_before_a_crash_end_in_a_dead_letter() -> None:
     """Proves that an event whose last attempt a former owner made is not delivered again, but not lost either."""
     scheduler = make_scheduler(retry=Retry(max_attempts=3))

@@ -110,6 +110,8 @@ _OPERATIONS = (
     ("consume", "READ"),
     ("fetch", "READ"),
     ("commit", "READ"),
+    ("read the offsets", "DESCRIBE"),
+    ("read", "READ"),
     ("create", "CREATE"),
     ("delete", "DELETE"),
     ("add partitions", "ALTER"),
