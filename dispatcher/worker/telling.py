@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from bindings import Binding
-from bindings.failure import Failure
+from bindings.failure import Failure, FailureKind
 from bindings.invocation import Reply
 from dispatcher.core.delivery import Delivery, State
 from dispatcher.core.retries import PauseCause
@@ -27,12 +27,16 @@ class Teller:
         self._throttle = Throttle(10.0)
 
     def failed(self, batch: Sequence[Delivery], reply: Reply) -> None:
-        """An invocation has been settled: what is dropped is a warning, what is tried again is for debugging."""
+        """An invocation has been settled: what is dropped, and a target that takes nothing, is a warning; what is tried again is for
+        debugging.
+        """
         for index, delivery in enumerate(batch):
             failure = reply.failures.get(index, reply.rest)
             if failure is None:
                 continue
-            if self._drops and delivery.state in (State.SETTLING, State.DONE):
+            if failure.kind is FailureKind.NOT_DELIVERED:
+                self._refused(failure)
+            elif self._drops and delivery.state in (State.SETTLING, State.DONE):
                 self._dropped(delivery, failure)
             elif logger.isEnabledFor(logging.DEBUG):
                 record = delivery.origin
@@ -61,6 +65,14 @@ class Teller:
             self._name, cause.stream, cause.partition, cause.offset, cause.reason, cause.attempts,
             cause.error_type, cause.message,
         )  # fmt: skip
+
+    def _refused(self, failure: Failure) -> None:
+        more = self._throttle.admits(("not delivered", failure.error_type))
+        if more is not None:
+            logger.warning(
+                "%s: its target takes no events, which wait and use no attempt: %s: %s%s",
+                self._name, failure.error_type, failure.message, _and(more),
+            )  # fmt: skip
 
     def _dropped(self, delivery: Delivery, failure: Failure) -> None:
         more = self._throttle.admits(("dropped", failure.error_type))

@@ -153,7 +153,9 @@ async def waits(event: Event[bytes]) -> None:
     """Stands for a function elsewhere."""
 
 
-async def test_a_function_that_is_not_there_costs_no_attempt(stage: Stage, google: Google) -> None:
+async def test_a_function_that_is_not_there_costs_no_attempt(
+    stage: Stage, google: Google, caplog: pytest.LogCaptureFixture
+) -> None:
     """What can't be found is not an event's fault: nothing becomes a dead letter, and no time is lost on asking again at
     once. The message says what to mend."""
     await stage.send([b"1"])
@@ -167,6 +169,9 @@ async def test_a_function_that_is_not_there_costs_no_attempt(stage: Stage, googl
             await asyncio.sleep(0.01)
     worker.stop()
     await running
+    said = [record.message for record in caplog.records if "takes no events" in record.message]
+    assert len(said) == 1
+    assert "cloudfunctions.functions.get" in said[0]
     assert (worker.statistics().dead_lettered, worker.statistics().done) == (0, 0)
     assert len(google.lookups) == 1
 
