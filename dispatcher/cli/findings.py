@@ -10,6 +10,7 @@ from bindings.binding import Binding
 from bindings.errors import place_of
 from dispatcher.cli.output import command
 from dispatcher.config import broker_kind
+from dispatcher.config.elsewhere import is_elsewhere
 from dispatcher.errors import FilterError
 
 __all__ = ["Finding", "of_bindings", "of_routes", "of_streams"]
@@ -70,8 +71,12 @@ def _of_where(binding: Binding) -> Iterator[Finding]:
     try:
         Filter(binding.where)
     except FilterError as error:
-        mend = f"change where= at {place_of(binding.function)}; the language is CEL, https://cel.dev"
+        mend = f"change where= at {_place(binding)}; the language is CEL, https://cel.dev"
         yield Finding("error", binding.name, str(error), mend)
+
+
+def _place(binding: Binding) -> str:
+    return "the configuration" if is_elsewhere(binding) else place_of(binding.function)
 
 
 def _of_results(binding: Binding) -> Iterator[Finding]:
@@ -146,7 +151,7 @@ def _of_names(bindings: Sequence[Binding]) -> Iterator[Finding]:
     for binding in bindings:
         other = seen.setdefault(binding.name, binding)
         if other is not binding:
-            places = f"{place_of(other.function)} and {place_of(binding.function)}"
+            places = f"{_place(other)} and {_place(binding)}"
             yield Finding(
                 "error",
                 binding.name,

@@ -51,12 +51,15 @@ def _row(function: Function, app: str) -> tuple[str, ...]:
 
 
 def _as_json(function: Function, app: str) -> dict[str, Any]:
+    from dispatcher.config.elsewhere import is_elsewhere
+
     binding = function.binding
     batch, retry = binding.batch, binding.retry
     return {
         "function": binding.name,
-        "module": binding.function.__module__,
-        "attribute": binding.function.__qualname__,
+        # Of a function that is elsewhere there is no code to point to.
+        "module": None if is_elsewhere(binding) else binding.function.__module__,
+        "attribute": None if is_elsewhere(binding) else binding.function.__qualname__,
         "takes": binding.signature.type_name,
         "streams": list(binding.streams),
         "group": f"{app}.{binding.name}",

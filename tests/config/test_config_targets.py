@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import shop_functions
@@ -154,3 +155,16 @@ except ConfigurationError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "f: its target needs aiohttp: pip install 'dispatch-runtime[http]'"
+
+
+def test_a_check_and_a_list_know_that_there_is_no_code(dispatch: Any) -> None:
+    """What is wrong with it is in the configuration, and no module is named that it is not in."""
+    dispatch.write(
+        "dispatch.toml",
+        '[functions.f]\nstreams = ["a"]\nwhere = "value."\ntarget = { type = "http", url = "http://localhost/" }\n',
+    )
+    done = dispatch("check", "--offline")
+    assert done.code == 1
+    assert "change where= at the configuration" in done.stdout
+    [listed] = dispatch("list", "--json").json
+    assert (listed["function"], listed["module"], listed["target"]) == ("f", None, "http")
