@@ -18,7 +18,7 @@ from dispatcher.telemetry.pulse import InFlight, in_flight
 from dispatcher.worker.positions import Beginning, beginnings
 from dispatcher.worker.topics import retry_topics
 
-__all__ = ["DeadLetters", "FunctionStatus", "PartitionStatus", "function_status", "redrive_group"]
+__all__ = ["DeadLetters", "FunctionStatus", "PartitionStatus", "dead_letters", "function_status", "redrive_group"]
 
 T = TypeVar("T")
 
@@ -171,7 +171,7 @@ async def function_status(
         status.control = control.trail.last(binding.name)
     status.members = await read("members", broker.group_members(status.group))
     status.partitions = await read("offsets", _partitions(binding, broker, status, now))
-    status.dead_letters = await read("dead letters", _dead_letters(binding, broker, app))
+    status.dead_letters = await read("dead letters", dead_letters(binding, broker, app=app))
     if data is not None and status.partitions is not None:
         here = await asyncio.to_thread(in_flight, data, broker.url, status.group)
         status.partitions = tuple(_with_in_flight(each, here, status.members) for each in status.partitions)
@@ -241,7 +241,13 @@ async def _ages(
     return {id_: max(0.0, now - found[0].timestamp / 1000) if found else 0.0 for id_, found in records.items()}
 
 
-async def _dead_letters(binding: Binding, broker: Broker, app: str) -> DeadLetters:
+async def dead_letters(binding: Binding, broker: Broker, *, app: str) -> DeadLetters:
+    """Count the dead letters of one function, and those of them that nobody has dealt with.
+
+    Raises:
+        InvalidOffsetMetadata: what was dealt with can't be read.
+        BrokerError: the broker could not be asked.
+    """
     topics = tuple(dict.fromkeys(binding.dead_letter_topic(stream) for stream in binding.streams))
     every = await _every_partition(broker, topics)
     begins, ends = await broker.beginning_offsets(every), await broker.end_offsets(every)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "dispatcher.__main__": 8,
     "dispatcher.cli": 7,
+    "dispatcher.monitoring": 6,
     "dispatcher.supervisor": 6,
     "dispatcher.replay": 6,
     "dispatcher.deadletters": 5,

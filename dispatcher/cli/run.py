@@ -26,6 +26,7 @@ from dispatcher.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from rich.console import Console
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from dispatcher.config import Settings
     from dispatcher.config.functions import Function
     from dispatcher.telemetry.summary import Summary
+    from dispatcher.telemetry.watchdog import LoopWatchdog
+    from dispatcher.worker import Worker
 
 __all__ = ["run"]
 
@@ -151,8 +154,8 @@ async def _work(
             # What functions print is talk: with -o json, stdout is for the summary alone.
             prints = contextlib.redirect_stdout(sys.stderr) if output != "text" else contextlib.nullcontext()
             controlled = contextlib.nullcontext() if control is None else control.following(workers)
-            with prints, LoopWatchdog(local), lifeline(server):
-                async with controlled:
+            with prints, LoopWatchdog(local) as watchdog, lifeline(server):
+                async with controlled, _monitoring(workers, bindings, broker, settings, watchdog):
                     summary = await server.run()
         _tell(summary, look, output)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
@@ -161,6 +164,20 @@ async def _work(
             sys.stderr.flush()
             os._exit(summary.exit_code(until_caught_up=until_caught_up))
     return summary
+
+
+def _monitoring(
+    workers: Sequence[Worker],
+    bindings: Sequence[Binding],
+    broker: Broker,
+    settings: Settings,
+    watchdog: LoopWatchdog,
+) -> AbstractAsyncContextManager[object]:
+    if settings.monitoring is None:
+        return contextlib.nullcontext()
+    from dispatcher.monitoring import Monitoring
+
+    return Monitoring(workers, bindings, broker, settings=settings, watchdog=watchdog)
 
 
 async def _require_streams(bindings: Sequence[Binding], broker: Broker, url: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher.cli.options import configuration
+from dispatcher.config.settings import address
+from dispatcher.errors import ConfigurationError
 from dispatcher.supervisor import LIFELINE, Supervisor
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def supervise(targets: Sequence[str], *, workers: int, reload: bool, until_caugh
     Returns:
         The exit code.
     """
+    _check_ports(workers)
     arguments = _without_supervision(sys.argv[1:])
     dispatch = [sys.executable, "-m", "dispatcher"]
     supervisor = Supervisor(
@@ -65,12 +68,24 @@ def lifeline(server: Server) -> Iterator[None]:
         loop.remove_reader(number)
 
 
+def _check_ports(workers: int) -> None:
+    monitoring = configuration().settings.monitoring
+    if monitoring is not None and (port := address(monitoring)[1]) + workers - 1 > 65_535:
+        raise ConfigurationError(f"monitoring={monitoring!r}: {workers} processes take the ports from {port} on")
+
+
 def _identity(number: int, workers: int) -> dict[str, str]:
-    """A static identity for each process: two members of one name would fence each other off."""
-    instance_id = configuration().kafka.instance_id
-    if instance_id is None or workers == 1:
-        return {}
-    return {"DISPATCH_KAFKA__INSTANCE_ID": f"{instance_id}-{number}"}
+    """What each process has for itself: a static identity, since two members of one name would fence each other off, and a
+    port to be watched at."""
+    environ = {}
+    instance_id, monitoring = configuration().kafka.instance_id, configuration().settings.monitoring
+    if instance_id is not None and workers > 1:
+        environ["DISPATCH_KAFKA__INSTANCE_ID"] = f"{instance_id}-{number}"
+    if monitoring is not None:
+        host, port = address(monitoring)
+        shown = f"[{host}]" if ":" in host else host
+        environ["DISPATCH_MONITORING"] = f"{shown}:{port + number - 1 if port else 0}"
+    return environ
 
 
 async def _changes(targets: Sequence[str]) -> AsyncIterator[object]:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from dataclasses import Field as DataclassField
 from datetime import datetime
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -94,7 +95,7 @@ def _checked_by(cls: Callable[..., Any], name: str) -> AfterValidator:
 def _optional(kind: Any) -> Any:
     if type(None) not in get_args(kind):
         return kind
-    value = next(each for each in get_args(kind) if each is not type(None))
+    value = reduce(or_, (each for each in get_args(kind) if each is not type(None)))
     return Annotated[kind, BeforeValidator(_none, json_schema_input_type=value | Literal["none"])]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from dispatcher.errors import ConfigurationError
 
-__all__ = ["DEFAULT_BROKER", "Settings", "broker_kind"]
+__all__ = ["DEFAULT_BROKER", "Settings", "address", "broker_kind"]
 
 _APP = "app"
 DEFAULT_BROKER = "embedded:.dispatch/log.db"
@@ -33,6 +33,11 @@ class Settings:
         on_foreign_metadata: commit metadata that another program wrote is left out (``"ignore"``, with a
             warning), or stops the function (``"refuse"``).
         max_poll_records: events fetched at once.
+        monitoring: where ``/metrics``, ``/livez`` and ``/readyz`` are served: a port of 127.0.0.1, or ``HOST:PORT``
+            (``0.0.0.0:9464`` for all addresses, ``[::]:9464``). Nowhere by default. The processes of ``--workers`` take
+            this port and those that follow.
+        liveness_grace: seconds after which ``/livez`` says no: of a blocked event loop, or beyond a function's ``timeout``
+            while it has work in hand and completes nothing.
     """
 
     app: str = _APP
@@ -41,12 +46,14 @@ class Settings:
     commit_interval: float = 0.5
     drain: float = 25.0
     create_topics: bool = True
+    control: Literal["on", "off"] = "on"
     on_corrupt: Literal["stop", "skip"] = "stop"
     on_foreign_metadata: Literal["ignore", "refuse"] = "ignore"
     max_poll_records: int = 500
+    monitoring: int | str | None = None
+    liveness_grace: float = 30.0
 
     def __post_init__(self) -> None:
-    control: Literal["on", "off"] = "on"
         if self.app != _APP:  # what checks it takes 75 ms to import
             check_app_name(self.app)
         broker_kind(self.broker)
@@ -54,6 +61,10 @@ class Settings:
             raise ConfigurationError("commit_interval and drain are 0 seconds or more")
         if self.max_poll_records < 1:
             raise ConfigurationError("max_poll_records is at least 1 event")
+        if self.monitoring is not None:
+            address(self.monitoring)
+        if self.liveness_grace <= 0:
+            raise ConfigurationError("liveness_grace is more than 0 seconds")
 
 
 def check_app_name(name: str) -> None:
@@ -66,6 +77,22 @@ def check_app_name(name: str) -> None:
         raise ConfigurationError(
             f"{name!r} can't be an app's name, which is letters, digits, dots, underscores and dashes"
         ) from None
+
+
+def address(said: int | str) -> tuple[str, int]:
+    """The host and port that ``monitoring=`` names; port 0 takes a free one.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    host, colon, port = str(said).rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    is_bracketed = host == f"[{bare}]"
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535 or (colon and not bare):
+        raise ConfigurationError(f"{said!r} is no address: write a port of this machine, 9464, or HOST:PORT")
+    if ":" in bare and not is_bracketed:
+        raise ConfigurationError(f"{said!r} is no address: an IPv6 one stands in brackets, [::1]:9464")
+    return bare or "127.0.0.1", int(port)
 
 
 def broker_kind(url: str) -> Literal["embedded", "kafka"]:

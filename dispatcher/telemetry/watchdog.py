@@ -22,6 +22,9 @@ __all__ = ["LoopWatchdog"]
 
 logger = logging.getLogger("dispatcher.telemetry")
 
+# Seconds of which the greatest lag is kept.
+_WINDOW = 30.0
+
 
 class LoopWatchdog:
     """Watches the running event loop from a thread. A context manager, entered on the loop.
@@ -39,12 +42,24 @@ class LoopWatchdog:
         }
         self._limit = limit
         self._turned = time.monotonic()
+        # The latest turns of this window and of the one before it: a scrape sees what happened since the last one.
+        self._worst = self._worst_before = 0.0
+        self._window_began = self._turned
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._handle: asyncio.TimerHandle | None = None
 
+    def lag(self) -> float:
+        """How many seconds later than it should the event loop turns at this moment. From any thread."""
+        return max(0.0, time.monotonic() - self._turned - self._limit / 4)
+
+    def worst_lag(self) -> float:
+        """The greatest lag of the last half to whole minute. From any thread."""
+        return max(self._worst, self._worst_before, self.lag())
+
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        self._turned = self._window_began = time.monotonic()
         self._turn(loop)
         watched = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, args=(watched,), name="loop-watchdog", daemon=True)
@@ -59,7 +74,11 @@ class LoopWatchdog:
             self._thread.join()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._turned = time.monotonic()
+        lag, now = self.lag(), time.monotonic()
+        if now - self._window_began > _WINDOW:
+            self._worst_before, self._worst, self._window_began = self._worst, 0.0, now
+        self._worst = max(self._worst, lag)
+        self._turned = now
         self._handle = loop.call_later(self._limit / 4, self._turn, loop)
 
     def _watch(self, watched: int) -> None:
