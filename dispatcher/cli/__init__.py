@@ -18,6 +18,7 @@ from dispatcher.cli.check import check
 from dispatcher.cli.completion import completion
 from dispatcher.cli.config import config
 from dispatcher.cli.dlq import dlq
+from dispatcher.cli.errors import errors
 from dispatcher.cli.functions import functions
 from dispatcher.cli.groups import groups
 from dispatcher.cli.invoke import invoke
@@ -75,6 +76,7 @@ cli.add_command(list_bindings)
 cli.add_command(send)
 cli.add_command(streams)
 cli.add_command(dlq)
+cli.add_command(errors)
 cli.add_command(replay)
 cli.add_command(kafka)
 cli.add_command(manifest)

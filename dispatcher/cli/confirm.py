@@ -15,7 +15,7 @@ import rich_click as click
 
 from dispatcher.cli.output import fail, talk
 
-__all__ = ["AUDIT_FILE", "audit", "confirm", "confirm_options"]
+__all__ = ["AUDIT_FILE", "audit", "confirm", "confirm_options", "who"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,6 +64,11 @@ def audit(folder: Path, action: str, facts: Mapping[str, Any]) -> None:
         talk(f"audit: {json.dumps(entry, default=str)} (not kept: {path}: {error.strerror})", style="yellow")
         return
     talk(f"audit: {entry['action']} by {entry['user']} at {now}, in {path}")
+
+
+def who() -> str:
+    """``user@host``, of this process."""
+    return f"{_user()}@{socket.gethostname()}"
 
 
 def _user() -> str:

@@ -80,10 +80,10 @@ def as_text(found: Found) -> Iterator[str]:
         ("first failure", _time(letter.first_failure)),
         ("last failure", _time(letter.last_failure)),
         ("dead since", _time(letter.written)),
-        ("error", letter.error_type),
-        ("raised at", letter.raised_at or "-"),
-        ("fingerprint", letter.fingerprint),
         *([("written by", letter.writer)] if letter.writer else []),
+        ("fingerprint", letter.fingerprint),
+        ("raised at", letter.raised_at or "-"),
+        ("error", letter.error_type),
     ]
     yield from columns(facts)
     for line in letter.error_message.splitlines():

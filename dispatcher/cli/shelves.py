@@ -25,6 +25,7 @@ __all__ = [
     "letter_option",
     "rest_of",
     "selection_of",
+    "shelf_for",
     "shelf_of",
     "shelf_options",
     "tell_unanswered",
@@ -114,8 +115,15 @@ def shelf_of(function: str, app: tuple[str, ...], topics: tuple[str, ...], name:
         raise click.UsageError(
             f"{error.message}\n--stream TOPIC names its dead letters where its code is not"
         ) from None
+    return shelf_for(group, binding)
+
+
+def shelf_for(app: str, binding: Binding) -> Shelf:
+    """Where the dead letters of a function whose code is at hand rest."""
+    from dispatcher.deadletters import Shelf
+
     rests = tuple(dict.fromkeys(binding.dead_letter_topic(stream) for stream in binding.streams))
-    return Shelf(app=group, function=function, topics=rests, streams=binding.streams)
+    return Shelf(app=app, function=binding.name, topics=rests, streams=binding.streams)
 
 
 def selection_of(

@@ -1,5 +1,7 @@
 """Dead letters: what rests where, what to do with it, and what was done."""
 
+from dispatcher.deadletters.causes import Cause, Mark, causes_of, mark, marks_of
+from dispatcher.deadletters.journal import Journal
 from dispatcher.deadletters.ledger import Ledger
 from dispatcher.deadletters.letter import Letter, read_letter, redriven
 from dispatcher.deadletters.redrive import Clearing, MapFull
@@ -8,16 +10,22 @@ from dispatcher.deadletters.shelf import Found, Obstacle, Shelf, Survey
 from dispatcher.deadletters.topics import make_retry_topics
 
 __all__ = [
+    "Cause",
     "Clearing",
     "Found",
+    "Journal",
     "Ledger",
     "Letter",
     "MapFull",
+    "Mark",
     "Obstacle",
     "Selection",
     "Shelf",
     "Survey",
+    "causes_of",
     "make_retry_topics",
+    "mark",
+    "marks_of",
     "read_letter",
     "redriven",
 ]

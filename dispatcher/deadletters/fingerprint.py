@@ -15,7 +15,7 @@ _MASKS = (
     (re.compile(r"\"[^\"]*\"|(?<!\w)'[^']*'|`[^`]*`"), "<text>"),
     (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
     (re.compile(r"\S+@\S+"), "<id>"),
-    (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b"), "<id>"),
+    (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=\d*[a-fA-F])(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}\b"), "<id>"),
     # A word with a digit in it is an id: h17, order-9, 2026-03-01T12:00:00Z.
     (re.compile(r"\b[A-Za-z_]+[-_:#]?\d[\w:.-]*\w|\b[A-Za-z_]+[-_:#]?\d\b"), "<id>"),
     (re.compile(r"[+-]?\d[\d,._]*(?:[eE][+-]?\d+)?[\w%]*"), "<n>"),
