@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -55,6 +56,11 @@ logger = logging.getLogger("dispatcher.worker")
 
 # Seconds that one fetch waits for records: how late a stop, or room in memory, may be seen.
 _FETCH_WAIT = 0.25
+# Events done after which a commit does not wait for its interval: what a kill -9 makes come again is bounded however fast
+# they are. At 10,000 a second an interval of 0.5 s alone had 5,100 of 200,000 delivered again.
+_MUCH_TO_COMMIT = 2_000
+# Seconds between two commits at the least: one costs about a millisecond of the loop.
+_COMMIT_GAP = 0.05
 # Seconds between two looks at where the log ends, for the backlog.
 _BACKLOG_INTERVAL = 2.0
 # Seconds between two questions for where a partition begins whose leader was silent.
@@ -139,6 +145,8 @@ class Worker:
         self._progress = asyncio.Event()
         self._watchers = 0
         self._committing = asyncio.Lock()
+        self._has_much_to_commit = asyncio.Event()
+        self._done_at_commit = 0
         self._trouble: BaseException | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -463,6 +471,8 @@ class Worker:
         if not fetched:
             self._pass_gaps(consumer)
             return
+        if self._counters.done - self._done_at_commit >= _MUCH_TO_COMMIT:
+            self._has_much_to_commit.set()
         self._runners.wake()
         # The runners' turn: a fetch that finds records buffered does not suspend.
         await asyncio.sleep(0)
@@ -667,8 +677,14 @@ class Worker:
     # -- beside it
 
     async def _commit_steadily(self) -> None:
+        gap = min(_COMMIT_GAP, self._settings.commit_interval)
         while True:
-            await asyncio.sleep(self._settings.commit_interval)
+            await asyncio.sleep(gap)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.commit_interval - gap):
+                    await self._has_much_to_commit.wait()
+            self._has_much_to_commit.clear()
+            self._done_at_commit = self._counters.done
             await self._commit()
 
     async def _commit(self) -> None:
