@@ -175,7 +175,7 @@ def _say(
                         control.topic,
                         "--partitions",
                         "1",
-                        "--config",
+                        "--set",
                         "cleanup.policy=compact",
                     )
                     error.add_note(command(*words, broker=broker))
