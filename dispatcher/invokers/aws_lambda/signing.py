@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Credentials", "CredentialsChain", "SigV4"]
 
+logger = logging.getLogger("dispatcher.invokers.aws_lambda")
+
 _ALGORITHM = "AWS4-HMAC-SHA256"
 # Seconds between two looks at the chain, which itself renews credentials 10 to 15 minutes before they end.
 _LOOK = 60.0
+# And after one that failed, while the credentials at hand are good.
+_AGAIN = 5.0
 #: Headers that who passes a request on may change, as in botocore's signer.
 _UNSIGNED = frozenset(
     {"connection", "expect", "keep-alive", "te", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
@@ -46,6 +52,9 @@ class Credentials(NamedTuple):
 class CredentialsChain:
     """The credentials that botocore finds, looked for off the event loop: a look may ask the instance's metadata.
 
+    What ends is looked for again at half of its time, and each minute: botocore renews it 10 to 15 minutes before its end. Nobody
+    waits for new ones while the old ones are good.
+
     Args:
         profile: of the AWS configuration files; the default one when None.
     """
@@ -54,8 +63,12 @@ class CredentialsChain:
         self._profile = profile
         self._found: Any = None
         self._frozen: Credentials | None = None
-        self._due = float("-inf")
-        self._looking = asyncio.Lock()
+        self._due = self._ends = self._doubted = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+
+    def current(self) -> Credentials | None:
+        """The credentials, when it is not time to look for them."""
+        return self._frozen if time.monotonic() < self._due else None
 
     async def get(self) -> Credentials:
         """The credentials that are good now.
@@ -63,30 +76,62 @@ class CredentialsChain:
         Raises:
             ConfigurationError: there are none.
         """
-        if self._frozen is not None and time.monotonic() < self._due:
+        found = self.current()
+        if found is not None:
+            return found
+        if self._looking is None:
+            # Of its own: who waits may be cancelled, and a thread can't be.
+            self._looking = asyncio.create_task(self._look_again())
+            self._looking.add_done_callback(self._looked)
+        if self._frozen is not None and time.monotonic() < self._ends:
             return self._frozen
-        async with self._looking:
-            if self._frozen is None or time.monotonic() >= self._due:
-                self._frozen = await asyncio.to_thread(self._look)
-                self._due = time.monotonic() + _LOOK
-            return self._frozen
+        await asyncio.shield(self._looking)
+        if self._frozen is None:
+            raise ConfigurationError("no AWS credentials")
+        return self._frozen
 
-    def _look(self) -> Credentials:
+    def doubt(self) -> None:
+        """The credentials were refused: look for them from the beginning, once in a minute at the most."""
+        now = time.monotonic()
+        if now - self._doubted >= _LOOK:
+            self._doubted = now
+            self._found = None
+            self._due = now
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._looking = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._frozen is not None and time.monotonic() < self._ends:
+            self._due = time.monotonic() + _AGAIN
+            logger.warning("the AWS credentials could not be renewed, those at hand are used on: %s", error)
+
+    async def _look_again(self) -> None:
+        self._frozen, left = await asyncio.to_thread(self._look)
+        now = time.monotonic()
+        self._due = now + min(_LOOK, left / 2)
+        self._ends = now + left
+
+    def _look(self) -> tuple[Credentials, float]:
+        """The credentials, and how many seconds they are good."""
         import botocore.exceptions
         import botocore.session
 
         try:
-            if self._found is None:
-                self._found = botocore.session.Session(profile=self._profile).get_credentials()
-            if self._found is None:
+            # Its own: doubt() may forget it meanwhile.
+            found = self._found or botocore.session.Session(profile=self._profile).get_credentials()
+            if found is None:
                 raise ConfigurationError(
                     "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the"
                     " container or instance a role"
                 )
-            frozen = self._found.get_frozen_credentials()
+            frozen = found.get_frozen_credentials()
         except botocore.exceptions.BotoCoreError as error:
             raise ConfigurationError(f"no AWS credentials: {error}") from None
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        self._found = found
+        # Static ones have none; those that are renewed keep it to themselves.
+        ends: datetime | None = getattr(found, "_expiry_time", None)
+        left = float("inf") if ends is None else (ends - datetime.now(UTC)).total_seconds()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token), max(0.0, left)
 
 
 class SigV4:
@@ -101,7 +146,7 @@ class SigV4:
     def __init__(self, region: str, service: str, credentials: CredentialsChain) -> None:
         self._region = region
         self._service = service
-        self._credentials = credentials
+        self.credentials = credentials
         self._key: tuple[str, Credentials, bytes] | None = None
 
     async def sign(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
@@ -110,7 +155,7 @@ class SigV4:
         Raises:
             ConfigurationError: there are no credentials.
         """
-        return self.signed(method, url, headers, body, await self._credentials.get(), datetime.now(UTC))
+        return self.signed(method, url, headers, body, await self.credentials.get(), datetime.now(UTC))
 
     def signed(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes, credentials: Credentials, now: datetime
@@ -122,15 +167,12 @@ class SigV4:
             added["x-amz-security-token"] = credentials.token
         signing = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
         signing = {name: value for name, value in signing.items() if name not in _UNSIGNED}
-        # As the client writes it: without the port that the scheme implies.
         signing |= {"host": _host(url), **added}
         names = sorted(signing)
         canonical = "\n".join(
             (
                 method,
-                # Of the path as it is sent, escaped once more: all services but S3 take it so.
-                quote(url.raw_path or "/", safe="/~"),
-                _query(url),
+                *_place(url),
                 *(f"{name}:{signing[name]}" for name in names),
                 "",
                 ";".join(names),
@@ -156,9 +198,18 @@ class SigV4:
         return key
 
 
+@lru_cache(maxsize=64)
 def _host(url: URL) -> str:
+    """As the client writes it: without the port that the scheme implies."""
     host = url.host_subcomponent or ""
     return host if url.is_default_port() else f"{host}:{url.port}"
+
+
+@lru_cache(maxsize=64)
+def _place(url: URL) -> tuple[str, str]:
+    """Path and query of the canonical request."""
+    # Of the path as it is sent, escaped once more: all services but S3 take it so.
+    return quote(url.raw_path or "/", safe="/~"), _query(url)
 
 
 def _query(url: URL) -> str:
