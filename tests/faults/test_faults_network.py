@@ -45,7 +45,7 @@ def test_all_arrives_when_the_network_is_cut(
                 proxy.set("open")
             back()
 
-    environ = {"FAULTS_WORK": "60"}
+    environ = {"FAULTS_WORK": "200"}  # so that some is in flight at any moment, on a busy machine too
     arms = [
         Arm("dispatch", fleets("steady", environ=environ), members=2),
         Arm("a producer without acknowledgements", fleets("steady", environ=environ), waits_for_acknowledgements=False),
