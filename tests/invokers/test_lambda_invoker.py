@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 from botocore.exceptions import ClientError
 from host_servers import PYTHON_PATH
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lambda_server import REGION, LambdaServer, credentials
 from process_functions import STREAM
@@ -238,6 +238,8 @@ _TEXT = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=
     body=st.binary(max_size=50),
     header=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20),
 )
+@example(name=".", query={}, token=None, body=b"", header="")
+@example(name="..", query={}, token=None, body=b"", header="")
 def test_a_signature_is_that_of_the_sdk(
     name: str, query: dict[str, str], token: str | None, body: bytes, header: str
 ) -> None:

@@ -208,8 +208,16 @@ def _host(url: URL) -> str:
 @lru_cache(maxsize=64)
 def _place(url: URL) -> tuple[str, str]:
     """Path and query of the canonical request."""
-    # Of the path as it is sent, escaped once more: all services but S3 take it so.
-    return quote(url.raw_path or "/", safe="/~"), _query(url)
+    path = url.raw_path
+    segments: list[str] = []
+    for each in path.split("/"):
+        if each == "..":
+            del segments[-1:]
+        elif each not in ("", "."):
+            segments.append(each)
+    normal = "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")
+    # Of the path without dots as it is sent, escaped once more: all services but S3 take it so.
+    return quote(normal, safe="/~"), _query(url)
 
 
 def _query(url: URL) -> str:
