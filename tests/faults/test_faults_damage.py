@@ -16,7 +16,7 @@ from fleet import Fleet, Member, until, waited
 from kafka_server import KafkaCluster
 from ledger import value_of
 from letters import letters
-from sizes import Size
+from sizes import Size, full_alone
 from verdict import Verdict
 from wreck import append, bomb, delete_before, flip
 
@@ -108,7 +108,9 @@ def corrupt(
 ENVIRON = {"FAULTS_WORK": "20", "FAULTS_HELD": "100", "DISPATCH_DRAIN": "2"}
 
 
-@pytest.mark.parametrize("mutant", [None, "skip_singly", "skip_to_the_end"])
+@pytest.mark.parametrize(
+    "mutant", [None, pytest.param("skip_singly", marks=full_alone), pytest.param("skip_to_the_end", marks=full_alone)]
+)
 def test_a_corrupt_batch_is_passed_whole_where_that_is_asked_for(
     fleet: Callable[..., Fleet],
     kafka_cluster: KafkaCluster,
@@ -150,7 +152,7 @@ def test_a_corrupt_batch_stops_its_partition_alone(
 # -- a bomb
 
 
-@pytest.mark.parametrize("mutant", [None, "no_batch_limit"])
+@pytest.mark.parametrize("mutant", [None, pytest.param("no_batch_limit", marks=full_alone)])
 def test_a_decompression_bomb_leaves_memory_and_other_streams_alone(
     fleet: Callable[..., Fleet], size: Size, verdict: Callable[..., Verdict], mutant: str | None
 ) -> None:
@@ -242,7 +244,7 @@ def test_records_whose_codec_is_not_installed_are_not_taken_for_damaged(
 # -- retention
 
 
-@pytest.mark.parametrize("mutant", [None, "reset_in_silence"])
+@pytest.mark.parametrize("mutant", [None, pytest.param("reset_in_silence", marks=full_alone)])
 @pytest.mark.parametrize("when", ["while it is down", "while it runs"])
 def test_events_that_retention_takes_are_counted_and_told(
     fleet: Callable[..., Fleet], size: Size, verdict: Callable[..., Verdict], when: str, mutant: str | None
@@ -295,7 +297,7 @@ def faketime() -> str:
     pytest.skip("libfaketime is not installed: apt-get install faketime")
 
 
-@pytest.mark.parametrize("mutant", [None, "trust_the_clock"])
+@pytest.mark.parametrize("mutant", [None, pytest.param("trust_the_clock", marks=full_alone)])
 def test_a_worker_whose_clock_is_two_days_ahead_writes_what_it_must(
     fleet: Callable[..., Fleet], size: Size, verdict: Callable[..., Verdict], mutant: str | None
 ) -> None:

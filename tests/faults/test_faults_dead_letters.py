@@ -14,7 +14,7 @@ from kafka_acls import GROUP, READ, WRITE, allow, forbid
 from kafka_server import WORKER, KafkaCluster
 from ledger import value_of
 from letters import letters, lost_or_changed, passed, poison, send
-from sizes import Size
+from sizes import Size, full_alone
 from verdict import Verdict
 
 from dispatcher.core.record import Outgoing
@@ -204,6 +204,7 @@ def test_a_dead_letter_topic_with_too_little_room_for_a_while(
     arm.must_hold()
 
 
+@full_alone
 def test_dead_letters_that_stay_cut_are_seen(
     fleet: Callable[..., Fleet], kafka_bootstrap: str, verdict: Callable[..., Verdict]
 ) -> None:
@@ -213,7 +214,7 @@ def test_dead_letters_that_stay_cut_are_seen(
     arm.must_break("dead letters missing, or not byte for byte the event")
 
 
-@pytest.mark.parametrize("mutant", [None, "never_shrink"])
+@pytest.mark.parametrize("mutant", [None, pytest.param("never_shrink", marks=full_alone)])
 def test_an_event_that_its_dead_letter_topic_cannot_take_whole(
     fleet: Callable[..., Fleet], size: Size, verdict: Callable[..., Verdict], mutant: str | None
 ) -> None:

@@ -19,6 +19,7 @@ from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 from fleet import Fleet, until
 from kafka_server import KafkaCluster
 from ledger import value_of
+from sizes import full_alone
 from verdict import Verdict
 
 from dispatcher.brokers.kafka import KafkaBroker
@@ -196,7 +197,7 @@ def test_a_commit_that_was_changed_is_followed(fleet: Fleets, verdict: Verdicts,
     result.must_hold()
 
 
-@pytest.mark.parametrize("mutant", ["resets_to_latest", "believes_metadata"])
+@pytest.mark.parametrize("mutant", ["resets_to_latest", pytest.param("believes_metadata", marks=full_alone)])
 def test_the_probe_sees_a_change_that_loses(fleet: Fleets, verdict: Verdicts, size: Size, mutant: str) -> None:
     """The end of the log in the place of a commit that can't be followed, and a map believed wherever it stands, lose."""
     result = verdict(MOVED, mutant)
@@ -289,7 +290,11 @@ def test_what_was_compacted_away_is_not_waited_for(fleet: Fleets, verdict: Verdi
 
 @pytest.mark.usefixtures("eager_cleaner")
 @pytest.mark.parametrize(
-    ("mutant", "what"), [("expects_every_offset", "lag at the end"), ("contiguous_only", "handled again")]
+    ("mutant", "what"),
+    [
+        pytest.param("expects_every_offset", "lag at the end", marks=full_alone),
+        pytest.param("contiguous_only", "handled again", marks=full_alone),
+    ],
 )
 def test_the_probe_sees_a_wait_for_what_is_gone(
     fleet: Fleets, verdict: Verdicts, size: Size, mutant: str, what: str
@@ -370,7 +375,10 @@ def test_an_aborted_transaction_is_never_seen(fleet: Fleets, verdict: Verdicts, 
 
 @pytest.mark.parametrize(
     ("mutant", "what"),
-    [("reads_uncommitted", "events of aborted transactions handled"), ("expects_every_offset", "lag at the end")],
+    [
+        ("reads_uncommitted", "events of aborted transactions handled"),
+        pytest.param("expects_every_offset", "lag at the end", marks=full_alone),
+    ],
 )
 def test_the_probe_sees_aborted_events_and_a_wait(
     fleet: Fleets, verdict: Verdicts, size: Size, mutant: str, what: str
@@ -460,7 +468,7 @@ def test_a_broker_that_takes_little_metadata_is_served(
     ("mutant", "what"),
     [
         ("ignores_refused_metadata", "warnings of it"),
-        ("waits_for_room", "goes on with eight events undone"),
+        pytest.param("waits_for_room", "goes on with eight events undone", marks=full_alone),
     ],
 )
 def test_the_probe_sees_refused_commits_and_a_wait_for_room(
