@@ -14,10 +14,11 @@ ROOT = Path(__file__).parent.parent
 
 #: What each part of the dispatcher stands on: it imports its own part, and parts of a lower floor.
 FLOORS = {
-    "dispatcher.__main__": 8,
-    "dispatcher.cli": 7,
+    "dispatcher.__main__": 9,
+    "dispatcher.cli": 8,
     "dispatcher.monitoring": 6,
     "dispatcher.supervisor": 6,
+    "dispatcher.shadow": 7,
     "dispatcher.replay": 6,
     "dispatcher.deadletters": 5,
     "dispatcher.server": 5,
@@ -34,6 +35,7 @@ FLOORS = {
     "dispatcher.devkafka": 2,
     "dispatcher.core": 2,
     "dispatcher.config": 2,
+    "dispatcher.jsondiff": 1,
     "dispatcher.clock": 1,
     "dispatcher.errors": 1,
     "dispatcher": 0,

@@ -9,13 +9,16 @@ import rich_click as click
 
 from dispatcher.cli.clearing import ClearingCommand
 from dispatcher.cli.confirm import confirm_options
+from dispatcher.cli.editing import edit
 from dispatcher.cli.formats import Format, output_option
-from dispatcher.cli.options import app_option, broker_option, open_broker, run_async
+from dispatcher.cli.operations import find_operation, operations
+from dispatcher.cli.options import app_name, app_option, broker_option, open_broker, run_async
 from dispatcher.cli.output import command, print_json, print_lines, print_table, talk
 from dispatcher.cli.shelves import (
     filter_options,
     letter_option,
     rest_of,
+    resumable_shelf_options,
     selection_of,
     shelf_of,
     shelf_options,
@@ -133,9 +136,14 @@ def show(
 
 
 @dlq.command()
-@shelf_options
+@resumable_shelf_options
 @filter_options
 @letter_option
+@click.option(
+    "--resume",
+    metavar="ID",
+    help="Go on with a redrive that was aborted or killed, as it was begun; FN and filters are left out.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Letters a second, at the most.")
 @click.option("--max", "limit", type=click.IntRange(1), metavar="N", help="Letters, at the most.")
@@ -150,11 +158,12 @@ def show(
 @confirm_options
 @output_option
 def redrive(
-    function: str,
+    function: str | None,
     app: tuple[str, ...],
     stream: tuple[str, ...],
     broker: str,
     name: str | None,
+    resume: str | None,
     dry_run: bool,
     rate: float | None,
     limit: int | None,
@@ -168,13 +177,28 @@ def redrive(
     """Send dead letters back to their function, and to it alone, each with its first coordinates and all its attempts.
 
     Letters of one key come in their order; against what the function handles meanwhile they have none. What was sent is
-    marked so, and is not sent again; after a kill the next redrive goes on there.
+    marked so, and is not sent again. What becomes a dead letter meanwhile is not part of it. Ctrl-C ends it cleanly;
+    after that, or a kill, --resume goes on with it, from any machine.
     """
-    shelf, selection = shelf_of(function, app, stream, name), selection_of(**filters)
-    allowed = None if force else max_redrives
-    run = ClearingCommand(
-        shelf, selection, broker, send=True, limit=limit, rate=rate, max_redrives=allowed, output=output
-    )
+    run: ClearingCommand
+    if resume is not None:
+        if function or stream or limit or force or any(filters.values()):
+            raise click.UsageError("--resume goes on as it was begun: it takes --rate, --app and --broker alone")
+        run = _resumed(resume, app_name(app, name), broker, rate, output)
+        app = ()
+    elif function is None:
+        raise click.UsageError("of which function? FN, or --resume ID")
+    else:
+        run = ClearingCommand(
+            shelf_of(function, app, stream, name),
+            selection_of(**filters),
+            broker,
+            what="redrive",
+            limit=limit,
+            rate=rate,
+            max_redrives=None if force else max_redrives,
+            output=output,
+        )
     run_async(run.work(dry_run=dry_run, yes=yes, no_input=no_input, words=rest_of(app, stream, name)))
     raise SystemExit(run.exit_code)
 
@@ -206,7 +230,28 @@ def drop(
     """
     shelf, selection = shelf_of(function, app, stream, name), selection_of(**filters)
     run = ClearingCommand(
-        shelf, selection, broker, send=False, limit=limit, rate=None, max_redrives=None, output=output
+        shelf, selection, broker, what="drop", limit=limit, rate=None, max_redrives=None, output=output
     )
     run_async(run.work(dry_run=dry_run, yes=yes, no_input=no_input, words=rest_of(app, stream, name)))
     raise SystemExit(run.exit_code)
+
+
+def _resumed(id_: str, app: str, broker: str, rate: float | None, output: Format) -> ClearingCommand:
+    operation = run_async(find_operation(id_, app, broker))
+    if operation.what != "redrive":
+        raise click.UsageError(f"{operation.id} is a {operation.what}: type it again, it repeats nothing")
+    return ClearingCommand(
+        operation.shelf,
+        operation.selection,
+        broker,
+        what="redrive",
+        limit=operation.limit,
+        rate=rate or operation.rate,
+        max_redrives=operation.max_redrives,
+        output=output,
+        resumed=operation,
+    )
+
+
+dlq.add_command(edit)
+dlq.add_command(operations)

@@ -24,6 +24,7 @@ __all__ = [
     "function_named",
     "letter_option",
     "rest_of",
+    "resumable_shelf_options",
     "selection_of",
     "shelf_for",
     "shelf_of",
@@ -38,8 +39,17 @@ _REASONS = ("attempts", "expired", "not_retryable", "rejected", "oversize", "spr
 
 
 def shelf_options(command_: F) -> F:
+    return _shelf_options(command_, click.argument("function", metavar="FN"))
+
+
+def resumable_shelf_options(command_: F) -> F:
+    """The same for a command that may go on with what was begun before, and then needs no function."""
+    return _shelf_options(command_, click.argument("function", metavar="[FN]", required=False))
+
+
+def _shelf_options(command_: F, function: Callable[[F], F]) -> F:
     options = (
-        click.argument("function", metavar="FN"),
+        function,
         click.argument("app", nargs=-1, metavar="[APP]..."),
         click.option(
             "--stream",

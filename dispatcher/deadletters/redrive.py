@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
@@ -56,6 +56,7 @@ class Clearing(Reader):
         rate: letters a second at the most.
         limit: letters at the most.
         max_redrives: a letter that has been sent back so often is left alone; None for no limit.
+        edit: makes of each letter what is sent in its place.
 
     Attributes:
         cleared: letters sent back or dropped.
@@ -75,6 +76,7 @@ class Clearing(Reader):
         rate: float | None = None,
         limit: int | None = None,
         max_redrives: int | None = 3,
+        edit: Callable[[Letter], Letter] | None = None,
     ) -> None:
         super().__init__(broker, shelf.group, survey.starts, survey.ends)
         self._shelf = shelf
@@ -83,6 +85,7 @@ class Clearing(Reader):
         self._rate = rate
         self._left = limit
         self._max_redrives = max_redrives
+        self._edit = edit
         self._ledgers: dict[TopicPartition, Ledger] = {}
         self._seen: dict[TopicPartition, int] = {}
         self._producer: Producer | None = None
@@ -206,7 +209,8 @@ class Clearing(Reader):
         if self._producer is None:
             return list(window), None
         now_ms = time.time_ns() // 1_000_000
-        whole = [letter for each in window if (letter := await self._made_whole(each)) is not None]
+        meant = window if self._edit is None else [self._edit(letter) for letter in window]
+        whole = [letter for each in meant if (letter := await self._made_whole(each)) is not None]
         records = [redriven(letter, self._shelf.retry_topic(letter.origin.topic), now_ms) for letter in whole]
         done: list[Letter] = []
         trouble: BrokerError | None = None

@@ -180,13 +180,24 @@ class Shelf:
                 return None if letter is None else Found(letter, ledger.is_resolved(offset))
         return None
 
-    async def survey(self, broker: Broker, selection: Selection, *, max_redrives: int | None) -> Survey:
-        """Count what a selection holds now."""
+    async def survey(
+        self,
+        broker: Broker,
+        selection: Selection,
+        *,
+        max_redrives: int | None,
+        ends: Mapping[TopicPartition, int] | None = None,
+    ) -> Survey:
+        """Count what a selection holds: up to ``ends``, or all that there is now."""
         partitions = await self.partitions(broker)
         commits = await broker.committed(self.group, partitions)
+        stops = await broker.end_offsets(partitions)
+        if ends is not None:
+            # One that was added later is no part of it; one that was made anew may be shorter.
+            stops = {id_: min(ends.get(id_, 0), stop) for id_, stop in stops.items()}
         survey = Survey(
             await broker.beginning_offsets(partitions),
-            await broker.end_offsets(partitions),
+            stops,
             remembered=any(commit is not None for commit in commits.values()),
         )
         async for letter, resolved in self.letters(broker, selection, resolved=True, ends=survey.ends):
