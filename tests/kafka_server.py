@@ -230,6 +230,7 @@ class KafkaCluster:
             # So that a test need not wait 6 s, the broker's own minimum, for a member to be taken for dead.
             "group.min.session.timeout.ms": "1000",
             "log.retention.check.interval.ms": "1000",
+            "log.cleaner.backoff.ms": "500",
             "log.segment.delete.delay.ms": "1000",
         }
 

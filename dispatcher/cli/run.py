@@ -155,7 +155,8 @@ async def _work(
             prints = contextlib.redirect_stdout(sys.stderr) if output != "text" else contextlib.nullcontext()
             controlled = contextlib.nullcontext() if control is None else control.following(workers)
             with prints, LoopWatchdog(local) as watchdog, lifeline(server):
-                async with controlled, _monitoring(workers, bindings, broker, settings, watchdog):
+                # Monitoring first: a process that waits for its control stream is alive, and can be seen to be.
+                async with _monitoring(workers, bindings, broker, settings, watchdog), controlled:
                     summary = await server.run()
         _tell(summary, look, output)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
