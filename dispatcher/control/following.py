@@ -14,7 +14,7 @@ from dispatcher.clock import Clock
 from dispatcher.control.entry import Entry, whoami
 from dispatcher.control.log import ControlLog
 from dispatcher.core.retries import PauseCause
-from dispatcher.errors import BrokerError, BrokerRefused, StreamNotFound
+from dispatcher.errors import BrokerError, BrokerRefused, DispatchError, StreamNotFound
 from dispatcher.telemetry.throttle import Throttle
 
 __all__ = ["Control", "Controlled"]
@@ -112,9 +112,14 @@ class Control:
                 async with asyncio.timeout(_REFUSED_INTERVAL if self._is_refused else _INTERVAL):
                     await self._wake.wait()
             self._wake.clear()
-            await self._write()
-            await self._look()
-            self._apply()
+            try:
+                await self._write()
+                await self._look()
+                self._apply()
+            except Exception:
+                # Its end would be silent, and every later command unheard.
+                if self._throttle.admits("bug") is not None:
+                    logger.exception("a bug in the dispatcher; it goes on to follow %s", self._log.topic)
 
     async def _look(self) -> bool:
         """Whether all was read, or never will be."""
@@ -128,7 +133,7 @@ class Control:
                     self._log.topic, error,
                 )  # fmt: skip
             self._is_refused = True
-        except BrokerError as error:
+        except DispatchError as error:
             if (more := self._throttle.admits("read")) is not None:
                 logger.warning(
                     "%s can't be read%s, trying again; what is paused stays so: %s",

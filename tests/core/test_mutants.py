@@ -194,6 +194,24 @@ class StartsWhilePaused(Scheduler):
         return super().settle(batch, failures, **options)
 
 
+class ForgivesNobody(Scheduler):
+    """Lets a function go on, and its event has no attempt left."""
+
+    def _forgive(self, owned: Partition) -> None:
+        """Nothing."""
+
+
+class ForgivesEverybody(Scheduler):
+    """Gives the attempts back of events, too, that have some left."""
+
+    def _forgive(self, owned: Partition) -> None:
+        super()._forgive(owned)
+        owned.offsets.attempts.clear()
+        for delivery in owned.pending.values():
+            if delivery.history is not None:
+                delivery.history.attempts = 0
+
+
 class StartsWhatWasRevoked(Scheduler):
     """Goes on starting events of a partition that is being revoked."""
 
