@@ -43,26 +43,31 @@ class Concurrency:
 class AdaptiveConcurrency(Concurrency):
     """A limit that finds how many invocations a target takes before it slows down.
 
-    Time and again it runs half as many for a moment, and so learns how long an answer takes when fewer wait for each other. Between
-    two such looks, after each ``limit`` answers, in as many steps: ``limit += 0.2 * (limit * gradient + sqrt(limit) / 2 - limit)``,
-    where ``gradient = 1.5 * time at half / time now``, between 0.5 and 1. So it grows while twice as many take no longer, and
-    settles at about one and a half times of what the target works on at once. At first it doubles from look to look, until one shows
-    that the target slows down. (The step is that of Gradient2 in Netflix's concurrency-limits, github.com/Netflix/concurrency-limits,
-    whose long average drifts up with an overload that lasts; averages, because events differ in how long they take.) Only while the limit is used: idle times say nothing of what more would do. What the target
-    did not take halves it, as above.
+    Time and again it runs half as many for a moment, and so learns how long an answer takes when fewer wait for each other.
+    Where half as many take about half as long, the half does as much, and it stays there and looks again. Else, between two looks,
+    after each ``limit`` answers, in as many steps: ``limit += 0.2 * (limit * gradient + sqrt(limit) / 2 - limit)``, where
+    ``gradient = 1.5 * time at half / time now``, between 0.5 and 1. So it grows while twice as many take no longer, and settles
+    at about one and a half times of what the target works on at once. At first it doubles from look to look, until one
+    shows that the target slows down.
+
+    The step is that of Gradient2 in Netflix's concurrency-limits, github.com/Netflix/concurrency-limits, whose long average
+    drifts up with an overload that lasts; averages, because events differ in how long they take. Only while the limit is used:
+    idle times say nothing of what more would do. What the target did not take halves it, as above.
     """
 
-    __slots__ = ("_at_half", "_count", "_exact", "_is_looking", "_is_new", "_left", "_recent", "_sum")
+    __slots__ = ("_at_half", "_between", "_count", "_exact", "_is_looking", "_is_new", "_left", "_recent", "_sum")
 
     INITIAL = 16
     _TOLERANCE = 1.5
     _SMOOTHING = 0.2
     #: The gradient below which it has found its target's limit, and doubles no more.
     _SLOWER = 0.9
+    #: How many times as long as at half answers take when the half does as much: twice, but for noise.
+    _OVERLOADED = 1.8
     #: Answers that make an average, at the least.
     _SAMPLE = 40
-    #: Between two looks, in answers for each place.
-    _BETWEEN = 20
+    #: Between two looks, in answers for each place: at first and after an overload, and twice as many each time up to
+    _SOON, _BETWEEN = 2, 20
 
     def __init__(self, maximum: int) -> None:
         super().__init__(maximum)
@@ -71,7 +76,8 @@ class AdaptiveConcurrency(Concurrency):
         self._recent = self._at_half = 0.0
         self._is_looking = False
         self._is_new = True
-        self._left = 2 * self.limit
+        self._between = self._SOON
+        self._left = self._between * self.limit
         self._sum, self._count = 0.0, 0
 
     def took(self, seconds: float, *, in_flight: int) -> None:
@@ -92,6 +98,8 @@ class AdaptiveConcurrency(Concurrency):
             self._left = in_flight + self._count
             self._sum = 0.0
             return
+        # What was seen in a slower time says nothing: fewer never take longer.
+        self._at_half = min(self._at_half, self._recent)
         gradient = 1.0
         if self._at_half and self.limit > 1:  # one alone waits for nobody
             gradient = max(0.5, min(1.0, self._TOLERANCE * self._at_half / (self._recent or self._at_half)))
@@ -114,12 +122,19 @@ class AdaptiveConcurrency(Concurrency):
             self._sum += seconds
         if self._left <= 0:
             self._at_half = self._sum / self._count
+            if self._recent > self._OVERLOADED * self._at_half:
+                self._exact = max(1.0, self._exact / 2)
+                self._recent = self._at_half
+                self._is_new = False
+                self._between = self._SOON
+            elif not self._is_new:
+                self._between = min(self._BETWEEN, 2 * self._between)
             self._end_look()
 
     def _end_look(self) -> None:
         self._is_looking = False
         self.limit = int(self._exact)
-        self._left = (2 if self._is_new else self._BETWEEN) * self.limit
+        self._left = self._between * self.limit
 
 
 class RateLimit:

@@ -308,6 +308,20 @@ def test_auto_comes_down_with_a_target_that_lost_its_places() -> None:
     assert min(high, limit.limit) >= 90
 
 
+def test_auto_is_not_led_up_by_a_cold_start() -> None:
+    """Proves that a target whose first answers are slow is soon known for what it is, and one that was overloaded by far too."""
+    limit = AdaptiveConcurrency(1_000)
+    Target(16, 1.0).run(limit, 60)
+    limits = Target(20, 0.05).run(limit, 3_000)
+    assert max(limits) < 120
+    assert 18 <= sum(limits[-1_000:]) / 1_000 <= 60
+    Target(10_000, 0.05).run(limit, 20_000)
+    high = limit.limit
+    assert high > 150
+    limits = Target(20, 0.05).run(limit, 25 * high)
+    assert limits[-1] <= 60
+
+
 def test_auto_stays_below_its_ceiling_and_where_it_is_not_used() -> None:
     """The ceiling holds however fast the answers; a limit that few events use does not grow; what is not taken halves it."""
     assert max(Target(10_000, 0.001).run(AdaptiveConcurrency(30), 5_000)) == 30
