@@ -9,6 +9,7 @@ from bindings import Binding
 from bindings.failure import Failure, FailureKind
 from bindings.invocation import Reply
 from dispatcher.core.delivery import Delivery, State
+from dispatcher.core.record import Record
 from dispatcher.core.retries import PauseCause
 from dispatcher.core.settlement import DeadLettered
 from dispatcher.telemetry.throttle import Throttle
@@ -44,6 +45,7 @@ class Teller:
                     "%s: %s/%d@%d failed (attempt %d): %s: %s",
                     self._name, record.topic, record.partition, record.offset, delivery.attempts,
                     failure.error_type, failure.message,
+                    extra=self._fields(record, failure, delivery.attempts),
                 )  # fmt: skip
 
     def dead(self, letters: Sequence[DeadLettered]) -> None:
@@ -56,6 +58,7 @@ class Teller:
                     "%s: %s/%d@%d is a dead letter (%s, attempts: %d): %s: %s%s",
                     self._name, record.topic, record.partition, record.offset, letter.reason, letter.delivery.attempts,
                     letter.failure.error_type, letter.failure.message, _and(more),
+                    extra=self._fields(record, letter.failure, letter.delivery.attempts, letter.reason),
                 )  # fmt: skip
 
     def paused(self, cause: PauseCause) -> None:
@@ -64,6 +67,10 @@ class Teller:
             "%s has paused, until somebody resumes it: %s/%d@%d is given up (%s, attempts: %d): %s: %s",
             self._name, cause.stream, cause.partition, cause.offset, cause.reason, cause.attempts,
             cause.error_type, cause.message,
+            extra={
+                "function": self._name, "stream": cause.stream, "partition": cause.partition, "offset": cause.offset,
+                "error_type": cause.error_type, "attempts": cause.attempts, "reason": str(cause.reason),
+            },
         )  # fmt: skip
 
     def _refused(self, failure: Failure) -> None:
@@ -72,7 +79,16 @@ class Teller:
             logger.warning(
                 "%s: its target takes no events, which wait and use no attempt: %s: %s%s",
                 self._name, failure.error_type, failure.message, _and(more),
+                extra={"function": self._name, "error_type": failure.error_type},
             )  # fmt: skip
+
+    def _fields(self, record: Record, failure: Failure, attempts: int, reason: str | None = None) -> dict[str, object]:
+        """What a JSON line has beside its message, so that a collector need not take it apart."""
+        fields: dict[str, object] = {
+            "function": self._name, "stream": record.topic, "partition": record.partition, "offset": record.offset,
+            "error_type": failure.error_type, "attempts": attempts,
+        }  # fmt: skip
+        return fields if reason is None else {**fields, "reason": str(reason)}
 
     def _dropped(self, delivery: Delivery, failure: Failure) -> None:
         more = self._throttle.admits(("dropped", failure.error_type))
@@ -82,6 +98,7 @@ class Teller:
                 "%s: %s/%d@%d is dropped, after %d attempts: %s: %s%s",
                 self._name, record.topic, record.partition, record.offset, delivery.attempts,
                 failure.error_type, failure.message, _and(more),
+                extra=self._fields(record, failure, delivery.attempts),
             )  # fmt: skip
 
 

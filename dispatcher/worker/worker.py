@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -20,17 +19,14 @@ from dispatcher.clock import Clock
 from dispatcher.config import Settings
 from dispatcher.core.counters import Counters
 from dispatcher.core.delivery import Delivery, State
-from dispatcher.core.offsets import METADATA_LIMIT
-from dispatcher.core.record import Committed, Outgoing, TopicPartition
+from dispatcher.core.record import Outgoing, TopicPartition
 from dispatcher.core.retries import PauseCause
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
 from dispatcher.errors import (
     BrokerUnavailable,
-    CommitRefused,
     CorruptRecords,
     DispatchError,
-    MetadataTooLarge,
     OffsetOutOfRange,
 )
 from dispatcher.invokers.base import Invoker, WarmsUp
@@ -40,6 +36,7 @@ from dispatcher.telemetry.metrics import State as WorkerState
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.throttle import Throttle
 from dispatcher.worker.backlog import Backlog
+from dispatcher.worker.committing import Commits
 from dispatcher.worker.positions import Beginning, beginnings, ends_of, never_committed, possible_beginnings
 from dispatcher.worker.producing import SettlementWriter
 from dispatcher.worker.records import result
@@ -56,11 +53,6 @@ logger = logging.getLogger("dispatcher.worker")
 
 # Seconds that one fetch waits for records: how late a stop, or room in memory, may be seen.
 _FETCH_WAIT = 0.25
-# Events done after which a commit does not wait for its interval: what a kill -9 makes come again is bounded however fast
-# they are. At 10,000 a second an interval of 0.5 s alone had 5,100 of 200,000 delivered again.
-_MUCH_TO_COMMIT = 2_000
-# Seconds between two commits at the least: one costs about a millisecond of the loop.
-_COMMIT_GAP = 0.05
 # Seconds between two looks at where the log ends, for the backlog.
 _BACKLOG_INTERVAL = 2.0
 # Seconds between two questions for where a partition begins whose leader was silent.
@@ -118,10 +110,13 @@ class Worker:
         self._streams = binding.streams
         self._counters = Counters()
         self._scheduler = Scheduler(binding, now=self._clock.monotonic(), rng=rng, counters=self._counters)
+        self._commits = Commits(binding.name, self._scheduler, self._counters, settings.commit_interval)
         self._writer = SettlementWriter(binding, broker)
         self._teller = Teller(binding)
         self._unsaved = Unsaved()
         self._revoked = 0
+        # Those of our partitions whose leader has not said yet where they begin.
+        self._silent: Collection[TopicPartition] = ()
         self._rebalances, self._rebalance_seconds = 0, 0.0
         self._rebalance_began: float | None = None
         self._polled: float | None = None
@@ -144,9 +139,6 @@ class Worker:
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()
         self._watchers = 0
-        self._committing = asyncio.Lock()
-        self._has_much_to_commit = asyncio.Event()
-        self._done_at_commit = 0
         self._trouble: BaseException | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -250,7 +242,7 @@ class Worker:
             waiting=max(0, pending - parked - scheduler.in_flight),
             parked=parked,
             # In no group nothing is known of what it will be handed.
-            backlog=None if self._state == "joining" else self._backlog.events(),
+            backlog=None if self._state == "joining" or self._silent else self._backlog.events(),
         )
 
     def measures(self) -> Measures:
@@ -329,10 +321,11 @@ class Worker:
         self._joined = True
         if self._state == "joining":
             self._state = "running"
-        if left := [id_ for id_ in partitions if id_ not in found]:
+        self._silent = left = [id_ for id_ in partitions if id_ not in found]
+        if left:
             self._spawn(self._begin_later(left, self._revoked))
         self._progress.set()
-        await self._commit()
+        await self._commits.now()
         # Beside it: it asks every leader, and the group waits for this to return.
         self._spawn(self._read_ends())
 
@@ -351,7 +344,7 @@ class Worker:
             if revoked != self._revoked:
                 return
             self._take(found)
-            left = [id_ for id_ in left if id_ not in found]
+            self._silent = left = [id_ for id_ in left if id_ not in found]
             self._progress.set()
 
     async def _beginnings(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Beginning]:
@@ -378,6 +371,7 @@ class Worker:
 
     async def _let_go(self, partitions: Collection[TopicPartition], *, budget: float | None = None) -> None:
         self._revoked += 1
+        self._silent = ()
         self._scheduler.revoke(partitions)
         budget = self._settings.drain if budget is None else budget
         deadline = self._clock.monotonic() + budget
@@ -389,7 +383,7 @@ class Worker:
                 "%s: what still ran after %g s was let go; those events will be delivered again",
                 self.name, budget,
             )  # fmt: skip
-        await self._commit()
+        await self._commits.now()
         owned = self._scheduler.partitions
         self._unsaved.keep(owned[id_] for id_ in partitions if id_ in owned)
         self._scheduler.drop(partitions)
@@ -400,11 +394,11 @@ class Worker:
     async def _consume(self) -> None:
         """One membership of the group, from joining to leaving."""
         consumer = self._broker.consumer(self.group, self._streams, self)
-        self._consumer = consumer
+        self._consumer = self._commits.consumer = consumer
         helpers: list[asyncio.Task[None]] = []
         try:
             await consumer.start()
-            helpers = [self._spawn(self._commit_steadily()), self._spawn(self._measure_backlog())]
+            helpers = [self._spawn(self._commits.steadily()), self._spawn(self._measure_backlog())]
             if not self._until_caught_up and not self._retry_topics.issubset(self._streams):
                 helpers.append(self._spawn(self._look_for_retry_topics()))
             await self._poll(consumer)
@@ -424,7 +418,7 @@ class Worker:
                 raise
             finally:
                 await consumer.close()
-                self._consumer = None
+                self._consumer = self._commits.consumer = None
 
     async def _poll(self, consumer: Consumer) -> None:
         while not self._stopping.is_set():
@@ -471,8 +465,7 @@ class Worker:
         if not fetched:
             self._pass_gaps(consumer)
             return
-        if self._counters.done - self._done_at_commit >= _MUCH_TO_COMMIT:
-            self._has_much_to_commit.set()
+        self._commits.look()
         self._runners.wake()
         # The runners' turn: a fetch that finds records buffered does not suspend.
         await asyncio.sleep(0)
@@ -675,49 +668,6 @@ class Worker:
             pass
 
     # -- beside it
-
-    async def _commit_steadily(self) -> None:
-        gap = min(_COMMIT_GAP, self._settings.commit_interval)
-        while True:
-            await asyncio.sleep(gap)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.commit_interval - gap):
-                    await self._has_much_to_commit.wait()
-            self._has_much_to_commit.clear()
-            self._done_at_commit = self._counters.done
-            await self._commit()
-
-    async def _commit(self) -> None:
-        async with self._committing:
-            while (due := self._scheduler.due_commits()) and self._consumer is not None:
-                try:
-                    await self._consumer.commit(due)
-                except MetadataTooLarge:
-                    self._shorten(due)
-                    continue
-                except CommitRefused as error:
-                    logger.info("%s: not committed, the partitions have gone: %s", self.name, error)
-                except BrokerUnavailable as error:
-                    if (more := self._throttle.admits("commit")) is not None:
-                        logger.warning(
-                            "%s: could not commit%s: %s", self.name, f" ({more} times)" if more else "", error
-                        )
-                else:
-                    self._scheduler.committed(due)
-                    self._counters.commits += 1
-                return
-
-    def _shorten(self, refused: Mapping[TopicPartition, Committed]) -> None:
-        """Let commits carry a little less metadata than was too large for the broker, which does not say what it takes."""
-        if self._scheduler.metadata_limit == METADATA_LIMIT:
-            logger.warning(
-                "%s: the broker takes less metadata with a commit than Kafka's default (offset.metadata.max.bytes=%d):"
-                " of what is done out of order, what does not fit is delivered again after a crash or a rebalance",
-                self.name, METADATA_LIMIT,
-            )  # fmt: skip
-        longest = max(len(commit.metadata) for commit in refused.values())
-        # Base64 is made of fours. From the default down to a hundredth of it takes 70 commits, a fraction of a second.
-        self._scheduler.metadata_limit = longest - max(4, longest // 16)
 
     async def _measure_backlog(self) -> None:
         while True:
