@@ -20,6 +20,7 @@ from dispatcher.cli.options import (
     run_async,
 )
 from dispatcher.cli.output import command, print_json, print_table, stderr_console, talk
+from dispatcher.cli.shadowing import ShadowCommand, shadow_binding
 from dispatcher.cli.shelves import find_function
 from dispatcher.cli.when import position
 from dispatcher.errors import ConfigurationError
@@ -63,6 +64,20 @@ __all__ = ["replay"]
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Calls a second, at the most.")
 @click.option("--no-emit", is_flag=True, help="Leave out what the function returns or emits.")
 @click.option("--reset", is_flag=True, help="Move the function's own group there instead; it must not run meanwhile.")
+@click.option(
+    "--shadow",
+    metavar="MODULE:FUNCTION",
+    help="Deliver nothing: run this new version, and compare what it makes of the events. Exit code 1 for differences.",
+)
+@click.option(
+    "--against",
+    metavar="emitted|FN",
+    help="Compare it with what was emitted, or with a function run beside it.  [default: emitted, where FN emits]",
+)
+@click.option(
+    "--differences", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="Show the first so many."
+)
+@click.option("--ignore", multiple=True, metavar="PATH", help="A field of results that may differ. May be given again.")
 @click.option("--dry-run", is_flag=True, help="Only say how many events that is.")
 @confirm_options
 @broker_option
@@ -79,6 +94,10 @@ def replay(
     rate: float | None,
     no_emit: bool,
     reset: bool,
+    shadow: str | None,
+    against: str | None,
+    differences: int,
+    ignore: tuple[str, ...],
     dry_run: bool,
     yes: bool,
     no_input: bool,
@@ -91,12 +110,43 @@ def replay(
     It has a consumer group of its own: what runs live goes on, untouched. Retries wait in their place; dead letters go
     where they always go, and make it exit 1. What the function emits goes to its output stream, unless --no-emit.
     One that was killed goes on with the same --id, which takes its places from then.
+
+    With --shadow nothing is delivered to it, committed, emitted or dead-lettered: a new version of the function is run over
+    the events, and what it makes of them is compared.
     """
     found = find_function(function, app)
     if unknown := [each for each in stream if each not in found.binding.streams]:
         raise click.UsageError(f"--stream {unknown[0]}: {function} consumes {', '.join(found.binding.streams)}")
     job = _Replay(found, app_name(app, name), broker, output)
     where = {"streams": stream, "only": partition}
+    if shadow is not None:
+        if start is None or reset or replay_id or no_emit:
+            raise click.UsageError("--shadow takes --from, and none of --reset, --id, --no-emit")
+        comparison = ShadowCommand(
+            found.binding,
+            shadow_binding(shadow, found.binding),
+            against,
+            targets=app,
+            app=app_name(app, name),
+            url=broker,
+            output=output,
+        )
+        run_async(
+            comparison.work(
+                start,
+                stop,
+                rate=rate,
+                keep=differences,
+                ignore=ignore,
+                dry_run=dry_run,
+                yes=yes,
+                no_input=no_input,
+                **where,
+            )
+        )
+        raise SystemExit(comparison.exit_code)
+    if against is not None or ignore:
+        raise click.UsageError("--against and --ignore are of --shadow")
     if reset:
         if start is None or stop != "latest" or replay_id or rate or no_emit:
             raise click.UsageError("--reset takes --from, and none of --to, --id, --rate, --no-emit")
