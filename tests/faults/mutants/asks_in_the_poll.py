@@ -20,7 +20,7 @@ def apply() -> None:
     async def asking(self: Worker, consumer: Consumer, wanted: Collection[Any]) -> None:
         nonlocal last
         if time.monotonic() - last > INTERVAL:
-            await self._commit()
+            await self._commits.now()
             await self._read_ends()
             last = time.monotonic()
         await fetch(self, consumer, wanted)

@@ -7,16 +7,13 @@ from dispatcher.worker import Worker
 
 def apply() -> None:
     """Commit nothing while letting go."""
-    let_go, commit = Worker._let_go, Worker._commit
+    let_go = Worker._let_go
 
     async def without_commit(self: Worker, *args: object, **options: object) -> None:
-        async def nothing() -> None:
-            pass
-
-        self._commit = nothing  # type: ignore[method-assign]
+        consumer, self._commits.consumer = self._commits.consumer, None
         try:
             await let_go(self, *args, **options)  # type: ignore[arg-type]
         finally:
-            self._commit = commit.__get__(self)  # type: ignore[method-assign]
+            self._commits.consumer = consumer
 
     Worker._let_go = without_commit  # type: ignore[method-assign]
