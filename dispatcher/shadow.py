@@ -170,7 +170,8 @@ class Running:
 class Emitted:
     """What a function emitted when the events were live, by the coordinates in the results' headers; and its dead letters.
 
-    Results that the output stream's retention has deleted count as none.
+    Results that the output stream's retention has deleted count as none. An event failed while its dead letter is open: one
+    that was sent back, and has no newer letter, was handled then.
     """
 
     def __init__(self, results: Mapping[str, Mapping[int, Any]], dead: Mapping[str, str]) -> None:
@@ -202,7 +203,7 @@ class Emitted:
         topics = tuple(dict.fromkeys(binding.dead_letter_topic(stream) for stream in binding.streams))
         shelf, dead = Shelf(app=app, function=binding.name, topics=topics, streams=binding.streams), {}
         with contextlib.suppress(StreamNotFound):
-            async with aclosing(shelf.letters(broker, Selection(), resolved=True)) as letters:
+            async with aclosing(shelf.letters(broker, Selection())) as letters:
                 async for letter, _ in letters:
                     origin = letter.origin
                     dead[f"{origin.topic}/{origin.partition}/{origin.offset}"] = letter.error_type
@@ -216,8 +217,7 @@ class Emitted:
             event = f"{record.topic}/{record.partition}/{record.offset}"
             made = self._results.get(event, {})
             results += [made[index] for index in sorted(made)]
-            # A letter that was sent back and then handled has results, or had none to make.
-            outcomes.append(("failed", self._dead[event]) if event in self._dead and not made else ("done", ""))
+            outcomes.append(("failed", self._dead[event]) if event in self._dead else ("done", ""))
         return Came(tuple(outcomes), tuple(results))
 
 

@@ -96,3 +96,40 @@ def test_history_comes_again_on_kafka(dispatch: Any, kafka_bootstrap: str) -> No
     assert moved.code == 0, moved.stderr
     again = dispatch("run", "app.py", "--app", stream, "--until-caught-up", "--json")
     assert again.json["functions"][0]["done"] == 60
+
+
+def test_errors_operations_edits_and_shadows_on_kafka(dispatch: Any, kafka_bootstrap: str) -> None:
+    """What is said of an error and what a redrive was begun with are in Kafka; a letter is edited; a shadow finds what differs."""
+    stream = shop(dispatch, kafka_bootstrap)
+    app = ("app.py", "--app", stream)
+    [error] = dispatch("errors", "list", *app, "--json").json
+    assert (error["letters"], error["place"], error["state"]) == (12, "app.py:handle", "open")
+    said = dispatch("errors", "resolve", error["error"], *app, "--why", "mended")
+    assert said.code == 0, said.stderr
+    assert dispatch("errors", "list", *app, "--json").json == []
+    [again] = dispatch("errors", "list", *app, "--all", "--json").json
+    assert (again["state"], again["said"]["why"]) == ("resolved", "mended")
+
+    letter = next(each for each in error_letters(dispatch, app) if each["event"]["value"]["id"] == 55)
+    edited = dispatch("dlq", "edit", "handle", letter["letter"], *app, "--value", "-", "--yes", stdin='{"id": 56}')
+    assert edited.code == 0, edited.stderr
+    dispatch.write("mended", "")
+    redriven = dispatch("dlq", "redrive", "handle", *app, "--fingerprint", error["error"], "--yes", "--json")
+    assert (redriven.code, redriven.json["redriven"]) == (0, 11), redriven.stderr
+    resumed = dispatch("dlq", "redrive", "--resume", redriven.json["operation"], "--app", stream, "--yes", "--json")
+    assert (resumed.code, resumed.json["redriven"]) == (0, 0), resumed.stderr
+    states = dispatch("dlq", "operations", "--app", stream, "--json").json
+    assert [(each["what"], each["state"], each["cleared"]) for each in states] == [
+        ("redrive", "done", 11),
+        ("edit", "done", 1),
+    ]
+
+    dispatch.write("newer.py", (dispatch.folder / "app.py").read_text().replace("% 5 == 0 and", "== 7 or False and"))
+    shadow = dispatch("replay", "handle", *app, "--from", "earliest", "--shadow", "newer.py:handle", "--yes", "--json")
+    assert shadow.code == 1, shadow.stderr
+    assert (shadow.json["events"], shadow.json["different"]["broken"]) == (60, 1)
+
+
+def error_letters(dispatch: Any, app: tuple[str, ...]) -> Any:
+    """All open letters."""
+    return dispatch("dlq", "list", "handle", *app, "--json").json
