@@ -56,6 +56,7 @@ EXTRAS = {
     "http": "dispatcher.invokers.http",
     "aws": "dispatcher.invokers.aws_lambda",
     "google": "dispatcher.invokers.google_functions",
+    "otlp": "dispatcher.telemetry.otlp",
 }
 
 

@@ -174,7 +174,7 @@ def _monitoring(
     settings: Settings,
     watchdog: LoopWatchdog,
 ) -> AbstractAsyncContextManager[object]:
-    if settings.monitoring is None:
+    if settings.monitoring is None and settings.otlp is None:
         return contextlib.nullcontext()
     from dispatcher.monitoring import Monitoring
 

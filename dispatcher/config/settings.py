@@ -36,6 +36,8 @@ class Settings:
         monitoring: where ``/metrics``, ``/livez`` and ``/readyz`` are served: a port of 127.0.0.1, or ``HOST:PORT``
             (``0.0.0.0:9464`` for all addresses, ``[::]:9464``). Nowhere by default. The processes of ``--workers`` take
             this port and those that follow.
+        otlp: an OpenTelemetry collector to which metrics are pushed by OTLP over HTTP, every 30 s: ``http://host:4318``.
+            To none by default. Headers and certificates are read from OpenTelemetry's own ``OTEL_EXPORTER_OTLP_*`` variables.
         liveness_grace: seconds after which ``/livez`` says no: of a blocked event loop, or beyond a function's ``timeout``
             while it has work in hand and completes nothing.
     """
@@ -51,6 +53,7 @@ class Settings:
     on_foreign_metadata: Literal["ignore", "refuse"] = "ignore"
     max_poll_records: int = 500
     monitoring: int | str | None = None
+    otlp: str | None = None
     liveness_grace: float = 30.0
 
     def __post_init__(self) -> None:
@@ -63,6 +66,8 @@ class Settings:
             raise ConfigurationError("max_poll_records is at least 1 event")
         if self.monitoring is not None:
             address(self.monitoring)
+        if self.otlp is not None and not self.otlp.startswith(("http://", "https://")):
+            raise ConfigurationError(f"otlp={self.otlp!r} is no collector: write http://host:4318")
         if self.liveness_grace <= 0:
             raise ConfigurationError("liveness_grace is more than 0 seconds")
 
