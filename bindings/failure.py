@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import PurePath
 
 from pydantic import ValidationError
@@ -99,21 +100,24 @@ def _failure(
 
 def _raised_at(error: BaseException) -> str:
     """The innermost frame that is neither the standard library's, nor an installed package's, nor ours."""
-    trace, found = error.__traceback__, ("", PurePath(), "")
+    trace, file, function = error.__traceback__, "", ""
     while trace is not None:
-        frame = trace.tb_frame
-        name = str(frame.f_globals.get("__name__", ""))
-        if name and name.partition(".")[0] not in _OWN:
-            path = PurePath(frame.f_code.co_filename)
-            if _INSTALLED.isdisjoint(path.parts):
-                found = name, path, frame.f_code.co_qualname
+        code = trace.tb_frame.f_code
+        if known := _users_file(str(trace.tb_frame.f_globals.get("__name__", "")), code.co_filename):
+            file, function = known, code.co_qualname
         trace = trace.tb_next
-    module, path, function = found
-    if not module:
+    return f"{file}:{function}"[:_LONGEST_PLACE] if file else ""
+
+
+@lru_cache(1_024)
+def _users_file(module: str, filename: str) -> str:
+    """A file of the user's, as much of its path as its module's name has parts: the same on every machine. Else empty."""
+    if not module or module.partition(".")[0] in _OWN:
         return ""
-    # As much of the path as the module's name has parts: the same on every machine.
-    parts = path.parts[-(module.count(".") + 1 + (path.stem == "__init__")) :]
-    return f"{'/'.join(parts)}:{function}"[:_LONGEST_PLACE]
+    path = PurePath(filename)
+    if not _INSTALLED.isdisjoint(path.parts):
+        return ""
+    return "/".join(path.parts[-(module.count(".") + 1 + (path.stem == "__init__")) :])
 
 
 def _message(error: BaseException) -> str:

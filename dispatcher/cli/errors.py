@@ -24,6 +24,7 @@ from dispatcher.cli.options import (
 from dispatcher.cli.output import command, print_json, print_lines, talk
 from dispatcher.cli.shelves import rest_of, selection_of, shelf_for
 from dispatcher.cli.when import moment
+from dispatcher.errors import BrokerRefused
 from dispatcher.telemetry.text import columns, duration, number, printable
 from dispatcher.telemetry.text import moment as as_time
 
@@ -192,7 +193,12 @@ class _Look:
     async def _read(self, broker: Broker) -> list[Cause]:
         from dispatcher.deadletters import causes_of, marks_of
 
-        marks, found = await marks_of(broker, self._app), []
+        marks, found = {}, []
+        try:
+            marks = await marks_of(broker, self._app)
+        except BrokerRefused as error:
+            # Whoever may read the dead letters sees what goes wrong, whatever was said of it.
+            talk(f"what was said of errors is not known: {error}", style="yellow")
         for shelf in self._shelves:
             for cause in (await causes_of(broker, shelf, self._selection)).values():
                 cause.mark = marks.get(cause.fingerprint)

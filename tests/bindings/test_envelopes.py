@@ -153,6 +153,7 @@ _function = st.builds(
     message=_texts,
     retry_after=st.none() | st.floats(0, 1e9),
     retryable=st.booleans(),
+    place=_texts,
 )
 _terminal = st.builds(
     Failure, kind=st.just(FailureKind.TERMINAL), error_type=_texts, message=_texts, counts=st.booleans()

@@ -108,6 +108,33 @@ def test_operations_are_listed_with_what_failed(dispatch: Any) -> None:
     assert dispatch("dlq", "redrive", "--yes").code == 2
 
 
+async def test_what_could_not_be_sent_is_named(dispatch: Any) -> None:
+    """A cut letter whose event is gone from its stream stays, is listed with why in the summary and in the operation, and is exit 1."""
+    shop(dispatch)
+    facts = {
+        "stream": "orders",
+        "partition": 0,
+        "offset": 900,
+        "function": "handle",
+        "reason": "rejected",
+        "truncated": 9,
+    }
+    headers = tuple((f"dispatch-dead-{name}", str(fact).encode()) for name, fact in facts.items())
+    async with EmbeddedBroker(dispatch.folder / ".dispatch" / "log.db") as broker:
+        producer = await broker.producer()
+        await producer.send(Outgoing(topic="orders.handle.dead", key=b"k", value=b"{", headers=headers, partition=0))
+        await producer.close()
+    done = dispatch("dlq", "redrive", "handle", "app.py", "--yes", "--json")
+    assert (done.code, done.json["redriven"], done.json["refused"]) == (1, 8, 1), done.stderr
+    [failed] = done.json["failed"]
+    assert "orders/0@900" in failed["why"]
+    assert operation(dispatch)["failed"] == {failed["letter"]: failed["why"]}
+    shown = dispatch("dlq", "operations", done.json["operation"], "--app", "shop")
+    assert failed["letter"] in shown.stdout
+    [left] = dispatch("dlq", "list", "handle", "app.py", "--json").json
+    assert left["letter"] == failed["letter"]
+
+
 async def test_what_others_write_into_the_journal_is_left_out(dispatch: Any) -> None:
     """Whoever may write there may write anything: what is no document of ours is in nobody's way."""
     shop(dispatch)

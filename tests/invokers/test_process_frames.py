@@ -51,6 +51,7 @@ def whole(data: bytes, step: int = 7) -> list[tuple[bytes, Any, Bytes]]:
                 message=st.text(max_size=20),
                 retry_after=st.none() | st.floats(0, 1e6),
                 retryable=st.booleans(),
+                place=st.text(max_size=20),
             ),
             max_size=3,
         ),
