@@ -20,6 +20,7 @@ from dispatcher.cli.options import (
     run_async,
 )
 from dispatcher.cli.output import command, print_json, print_table, stderr_console, talk
+from dispatcher.cli.replays import Ended, list_replays, note_replay
 from dispatcher.cli.shadowing import ShadowCommand, shadow_binding
 from dispatcher.cli.shelves import find_function
 from dispatcher.cli.when import position
@@ -41,7 +42,7 @@ __all__ = ["replay"]
 
 
 @click.command()
-@click.argument("function", metavar="FN")
+@click.argument("function", metavar="[FN]", required=False)
 @app_argument
 @click.option(
     "--from",
@@ -62,6 +63,9 @@ __all__ = ["replay"]
 @click.option("--stream", multiple=True, metavar="STREAM", help="Only this one of its streams. May be given again.")
 @click.option("--partition", multiple=True, type=click.IntRange(0), metavar="N", help="Only this. May be given again.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Calls a second, at the most.")
+@click.option(
+    "--list", "listed", is_flag=True, help="Only show which replays there were, of FN or all, and how far they are."
+)
 @click.option("--no-emit", is_flag=True, help="Leave out what the function returns or emits.")
 @click.option("--reset", is_flag=True, help="Move the function's own group there instead; it must not run meanwhile.")
 @click.option(
@@ -84,7 +88,7 @@ __all__ = ["replay"]
 @app_option
 @output_option
 def replay(
-    function: str,
+    function: str | None,
     app: tuple[str, ...],
     start: Position | None,
     stop: Position,
@@ -92,6 +96,7 @@ def replay(
     stream: tuple[str, ...],
     partition: tuple[int, ...],
     rate: float | None,
+    listed: bool,
     no_emit: bool,
     reset: bool,
     shadow: str | None,
@@ -114,6 +119,11 @@ def replay(
     With --shadow nothing is delivered to it, committed, emitted or dead-lettered: a new version of the function is run over
     the events, and what it makes of them is compared.
     """
+    if listed:
+        run_async(list_replays(app_name(app, name), function, broker, output))
+        return
+    if function is None:
+        raise click.UsageError("of which function? FN, or --list")
     found = find_function(function, app)
     if unknown := [each for each in stream if each not in found.binding.streams]:
         raise click.UsageError(f"--stream {unknown[0]}: {function} consumes {', '.join(found.binding.streams)}")
@@ -215,7 +225,10 @@ class _Replay:
             confirm(f"Deliver {number(plan.events)} events to {binding.name} again?", yes=yes, no_input=no_input)
             if not plan.resumed:
                 await save(broker, plan)
+            await note_replay(broker, self._app, binding.name, plan, "running")
             summary, forced = await self._run(broker, binding, plan, emit=emit)
+            ended: Ended = "aborted" if summary.signal is not None else "failed" if summary.failures else "done"
+            await note_replay(broker, self._app, binding.name, plan, ended)
             self.exit_code = summary.exit_code(until_caught_up=True)
             self._conclude(summary, plan)
         if forced:

@@ -24,7 +24,7 @@ from dispatcher.telemetry.metrics import Statistics
 from dispatcher.worker import Worker
 
 PATIENCE = 40.0
-_FACTS = ("reason", "error-type", "error-message", "attempts")
+_FACTS = ("reason", "error-type", "error-message", "attempts", "place")
 
 
 class Came(NamedTuple):
@@ -32,7 +32,7 @@ class Came(NamedTuple):
 
     Attributes:
         statistics: of the worker, when it had ended.
-        dead: by the event's value: reason, error type, message and attempts.
+        dead: by the event's value: reason, error type, message, attempts and place.
         results: the output stream's records.
         pids: the processes that there were when the worker ended, or at any look before.
     """
@@ -131,7 +131,7 @@ class Stage:
         found = {}
         for letter in await self.read(binding.dead_letter_topic(STREAM)):
             headers = dict(letter.headers)
-            found[letter.value] = tuple((headers[f"dispatch-dead-{fact}"] or b"").decode() for fact in _FACTS)
+            found[letter.value] = tuple((headers.get(f"dispatch-dead-{fact}") or b"").decode() for fact in _FACTS)
         return found
 
     async def read(self, stream: str) -> Sequence[Record]:

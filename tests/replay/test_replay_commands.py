@@ -202,3 +202,33 @@ async def test_a_reset_moves_the_live_group_and_only_when_it_is_idle(dispatch: A
     assert datetime.fromisoformat(entry["time"]) <= datetime.now(UTC)
     mixed = dispatch("replay", "handle", "app.py", "--from", "@3", "--to", "@5", "--reset", "--yes")
     assert mixed.code == 2
+
+
+def test_replays_are_listed_with_how_far_they_are(dispatch: Any) -> None:
+    """A replay is in the list from its begin; killed it is interrupted with what is left, and gone on with it is done."""
+    shop(dispatch, 200)
+    empty = dispatch("replay", "--list", "--app", "shop", "--json")
+    assert (empty.code, empty.json) == (0, [])
+    dispatch.write("slow", "")
+    run = dispatch.start("replay", "handle", "app.py", "--from", "earliest", "--id", "one", "--rate", "40", "--yes")
+    take_handled(dispatch)
+
+    def listed() -> Any:
+        found = dispatch("replay", "--list", "--app", "shop", "--json").json
+        return found[0] if found else {"state": None, "left": 0}
+
+    run.until(lambda: listed()["state"] == "running" and listed()["left"] < 190, "some of it", 40)
+    run.interrupt(signal.SIGKILL)
+    run.end()
+    deadline = time.monotonic() + 40
+    while (stands := listed())["state"] != "interrupted":  # until the broker has put the dead member out
+        assert time.monotonic() < deadline, stands
+    assert 0 < stands["left"] < 190
+    (dispatch.folder / "slow").unlink()
+    again = dispatch("replay", "handle", "app.py", "--id", "one", "--yes")
+    assert again.code == 0, again.stderr
+    done = listed()
+    assert (done["state"], done["left"], done["events"], done["started_ms"]) == ("done", 0, 200, stands["started_ms"])
+    table = dispatch("replay", "handle", "--list", "--app", "shop")
+    assert ("one" in table.stdout, "done" in table.stdout) == (True, True)
+    assert dispatch("replay", "--from", "earliest", "--yes").code == 2
