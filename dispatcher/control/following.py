@@ -13,7 +13,7 @@ from dispatcher.brokers.base import Broker
 from dispatcher.clock import Clock
 from dispatcher.control.entry import Entry, whoami
 from dispatcher.control.log import ControlLog
-from dispatcher.core.retries import PauseCause
+from dispatcher.core.retries import USED_UP, PauseCause
 from dispatcher.errors import BrokerError, BrokerRefused, DispatchError, StreamNotFound
 from dispatcher.telemetry.throttle import Throttle
 
@@ -25,6 +25,8 @@ logger = logging.getLogger("dispatcher.control")
 _INTERVAL = 1.0
 # Seconds between two looks of a user without the right to it: somebody may grant it.
 _REFUSED_INTERVAL = 60.0
+# Seconds that a process leaves to the one that had an event before it, to say what went wrong with it.
+_FIRST_OWNER = 3.0
 # Seconds that the end of a process waits until the broker has what its functions did themselves.
 _LAST_WORDS = 5.0
 
@@ -36,6 +38,8 @@ class Controlled(Protocol):
     def name(self) -> str:
         """The function's name."""
 
+    can_be_resumed: bool
+
     def pause(self) -> None:
         """Start nothing more."""
 
@@ -45,9 +49,10 @@ class Controlled(Protocol):
 
 @dataclass(slots=True)
 class _Told:
-    """A pause of a function's own: what is to be written, and where it stands in the log once it is."""
+    """A pause of a function's own: what is to be written, from when on, and where it stands in the log once it is."""
 
     entry: Entry
+    due: float
     offset: int | None = None
 
 
@@ -78,8 +83,10 @@ class Control:
 
     def paused_itself(self, function: str, cause: PauseCause) -> None:
         """A worker's ``on_pause``: every process of the app is to know."""
-        now = self._clock.wall_ms()
-        self._told[function] = _Told(Entry(function=function, action="pause", by=whoami(), at=now, event=cause))
+        entry = Entry(function=function, action="pause", by=whoami(), at=self._clock.wall_ms(), event=cause)
+        # Whose owner it was until a moment ago is about to say more: what went wrong.
+        wait = _FIRST_OWNER if cause.error_type == USED_UP else 0.0
+        self._told[function] = _Told(entry, self._clock.monotonic() + wait)
         self._paused[function] = True
         self._wake.set()
 
@@ -104,7 +111,7 @@ class Control:
             await asyncio.gather(task, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
-                    await self._write()
+                    await self._write(at_once=True)
 
     async def _follow(self) -> None:
         while True:
@@ -146,10 +153,14 @@ class Control:
             self._is_refused = False
         return True
 
-    async def _write(self) -> None:
+    async def _write(self, *, at_once: bool = False) -> None:
         """Bring to the stream what functions did themselves."""
         for function, told in list(self._told.items()):
-            if told.offset is not None:
+            if told.offset is not None or (told.due > self._clock.monotonic() and not at_once):
+                continue
+            await self._look()
+            if self._is_known(told.entry):
+                del self._told[function]
                 continue
             try:
                 told.offset = await self._log.write(told.entry)
@@ -162,12 +173,20 @@ class Control:
                         function, self._log.topic, f" ({more} times)" if more else "", error,
                     )  # fmt: skip
 
+    def _is_known(self, entry: Entry) -> bool:
+        """Whether another process has paused over the same event: it had it before, and knows more of it."""
+        other, own = self._log.trail.paused(entry.function), entry.event
+        if other is None or other.event is None or own is None:
+            return False
+        there = other.event
+        return (there.stream, there.partition, there.offset) == (own.stream, own.partition, own.offset)
+
     def _keep(self, function: str, told: _Told, error: BrokerError) -> None:
         if self._told.get(function) is told:
             del self._told[function]
             self._unwritable[function] = self._log.trail.last(function)
         logger.warning(
-            "%s has paused in this process alone, and a restart forgets it: %s can't be written: %s."
+            "%s has paused in this process alone: %s can't be written: %s."
             " To resume it, pause and resume it by command",
             function, self._log.topic, error,
         )  # fmt: skip
@@ -178,6 +197,7 @@ class Control:
 
     def _apply_to(self, worker: Controlled) -> None:
         name = worker.name
+        worker.can_be_resumed = not self._is_refused
         entry = self._log.trail.last(name)
         told = self._told.get(name)
         if told is not None and told.offset is not None and told.offset < self._log.position:

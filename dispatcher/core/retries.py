@@ -10,12 +10,14 @@ from bindings import Retry
 from bindings.failure import Failure, FailureKind
 from dispatcher.core.delivery import Delivery
 
-__all__ = ["NOT_DELIVERED_WAIT", "RETRY_AFTER_CAP", "PauseCause", "Reason", "Verdict", "judge"]
+__all__ = ["NOT_DELIVERED_WAIT", "RETRY_AFTER_CAP", "USED_UP", "PauseCause", "Reason", "Verdict", "judge"]
 
 #: Seconds that a target or function can at most ask to be left alone.
 RETRY_AFTER_CAP = 3600.0
 #: Seconds before an event that its target did not take is offered again, when the target names no time.
 NOT_DELIVERED_WAIT = 1.0
+#: The error type of an event whose attempts were used up before this process had it.
+USED_UP = "AttemptsUsed"
 
 
 class Reason(StrEnum):

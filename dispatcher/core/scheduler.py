@@ -18,7 +18,7 @@ from dispatcher.core.lanes import fixed_lane, follow, succeed
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.core.retries import RETRY_AFTER_CAP, PauseCause, Reason, judge
+from dispatcher.core.retries import RETRY_AFTER_CAP, USED_UP, PauseCause, Reason, judge
 from dispatcher.core.settlement import DeadLettered, Moved, Settlement
 
 __all__ = ["Scheduler"]
@@ -26,6 +26,13 @@ __all__ = ["Scheduler"]
 #: What is told of an event before it takes its place: True to keep it, False to leave it out, a failure to
 #: give it up unseen, or that it comes back from a retry topic.
 Screen = Callable[[Record], "bool | Failure | Returned"]
+
+
+_USED_UP = Failure(
+    kind=FailureKind.FUNCTION,
+    error_type=USED_UP,
+    message="its attempts were used up before a restart; the last error is in the log of then",
+)
 
 
 class Scheduler:
@@ -48,6 +55,8 @@ class Scheduler:
         limit: how many may; 0 while paused.
         paused: nothing starts until :meth:`resume`.
         pause_cause: the event over which the retry policy has paused the function, until :meth:`resume`.
+        can_be_resumed: an operator's resume would be heard. Then under ``Retry(then="pause")`` an event whose attempts a
+            former owner used up pauses the function again; else a restart is how it is resumed, and tries it once more.
         metadata_limit: bytes that the broker takes with a commit; may be lowered when it says that it takes less.
     """
 
@@ -86,6 +95,7 @@ class Scheduler:
         self.limit = self._concurrency.limit
         self.paused = False
         self.pause_cause: PauseCause | None = None
+        self.can_be_resumed = False
         # Whether used-up attempts that a former owner's commit tells of are from before an operator resumed.
         self._forgives = False
         self.counters = counters or Counters()
@@ -241,17 +251,16 @@ class Scheduler:
                 # It keeps its place in its lane, until an operator resumes.
                 self._pause_for(record, Reason.EXPIRED, attempts, verdict)
                 verdict = True
-            may_run = attempts < self._retry.max_attempts or self._retry.then == "pause"
+            is_used_up = attempts >= self._retry.max_attempts
+            may_run = not is_used_up or self._retry.then == "pause"
+            if is_used_up and may_run and self.can_be_resumed and (verdict is True or isinstance(verdict, Returned)):
+                self._pause_for(record if origin is None else origin, Reason.ATTEMPTS, attempts, _USED_UP)
             if verdict is True and may_run:
                 kept.append(record)
                 continue
             if (verdict is True or isinstance(verdict, Returned)) and not may_run:
                 # Its last attempt was made by a former owner, which did not live to write the dead letter.
-                verdict = Failure(
-                    kind=FailureKind.FUNCTION,
-                    error_type="AttemptsUsed",
-                    message="its attempts were used up before a restart; the last error is in the log of then",
-                )
+                verdict = _USED_UP
             if isinstance(verdict, Returned) and verdict.wait <= 0 and not self._unordered:
                 returned[record.offset] = verdict
                 kept.append(record)
@@ -494,7 +503,7 @@ class Scheduler:
         """Settle an event that :meth:`admit` refused."""
         settlement = Settlement()
         self._note(delivery, failure, wall_ms)
-        reasons = {"Expired": Reason.EXPIRED, "AttemptsUsed": Reason.ATTEMPTS}
+        reasons = {"Expired": Reason.EXPIRED, USED_UP: Reason.ATTEMPTS}
         self._exhaust(delivery, reasons.get(failure.error_type, Reason.REJECTED), settlement)
         if settlement.must_write:
             return settlement

@@ -205,6 +205,15 @@ class Worker:
         self._stopping.set()
         self._progress.set()
 
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether :meth:`resume` is called when an operator says so; without it a restart resumes what has paused itself."""
+        return self._scheduler.can_be_resumed
+
+    @can_be_resumed.setter
+    def can_be_resumed(self, value: bool) -> None:
+        self._scheduler.can_be_resumed = value
+
     def pause(self) -> None:
         """Start nothing more; what runs may end. It stays in its group, and goes on to poll and to commit."""
         self._scheduler.pause()

@@ -83,8 +83,10 @@ def test_a_paused_function_delivers_nothing_after_a_kill_and_a_restart(app: App)
 def test_a_function_that_pauses_itself_waits_everywhere_until_it_is_resumed(app: App) -> None:
     """When an event's attempts are used up in one process, the other pauses too; kill -9 and a restart change nothing;
     resumed while nothing runs, the event gets all its attempts again, no more; mended, everything is handled."""
-    app.send(12)
     both = app.start(2, "strict", "other")
+    wait(both, lambda: app.status("strict")["members"] == 2, "both in the group")
+    wait(both, lambda: all_said(both, "strict: running"), "both to have partitions")
+    app.send(12)
     wait(both, lambda: all_said(both, r"strict (has paused|is paused by itself)"), "both to pause")
     assert sum(each.said("strict has paused") for each in both) == 1
     assert app.journal("strict")[7] == 3

@@ -291,6 +291,35 @@ def test_a_resume_holds_for_what_a_former_owner_left(resumed: bool) -> None:
     assert [each.attempts for each in scheduler.partitions[P0].pending.values()] == [3]
 
 
+def test_attempts_that_were_used_up_before_a_crash_pause_again() -> None:
+    """Proves that under then="pause" an event whose attempts a former owner used up is not tried again where an operator can
+    resume the function, but pauses it; resumed, it runs in its place with a fresh budget."""
+    scheduler = make_scheduler(retry=Retry(max_attempts=3, then="pause"))
+    scheduler.can_be_resumed = True
+    scheduler.assign(P0, 0, OffsetMap([], {1: 3}))
+    assert scheduler.admit(P0, [rec(0, b"a"), rec(1, b"a")], now=1.0) == []
+    assert take_all(scheduler, 1.0) == []
+    cause = scheduler.pause_cause
+    assert cause is not None
+    assert (cause.offset, cause.attempts, cause.error_type) == (1, 3, "AttemptsUsed")
+    scheduler.resume()
+    for offset in (0, 1):
+        (delivery,) = take_all(scheduler, 1.0)
+        assert (delivery.record.offset, delivery.attempts) == (offset, 0)
+        scheduler.done(delivery)
+    assert not scheduler.paused
+
+
+def test_an_event_that_is_left_out_pauses_nothing() -> None:
+    """Proves that a filter which now leaves out the event that a function has paused over lets the function go on."""
+    scheduler = make_scheduler(retry=Retry(max_attempts=3, then="pause"))
+    scheduler.can_be_resumed = True
+    scheduler.assign(P0, 0, OffsetMap([], {0: 3}))
+    scheduler.admit(P0, [rec(0, b"a"), rec(1, b"a")], now=1.0, screen=lambda record: record.offset != 0)
+    assert not scheduler.paused
+    assert [each.record.offset for each in take_all(scheduler, 1.0)] == [1]
+
+
 def test_attempts_that_were_used_up_before_a_crash_end_in_a_dead_letter() -> None:
     """Proves that an event whose last attempt a former owner made is not delivered again, but not lost either."""
     scheduler = make_scheduler(retry=Retry(max_attempts=3))
