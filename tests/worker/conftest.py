@@ -11,6 +11,7 @@ from bench import Bench
 
 from dispatcher.brokers.base import Broker
 from dispatcher.brokers.embedded import EmbeddedBroker
+from dispatcher.brokers.kafka import KafkaBroker
 
 
 @pytest.fixture
@@ -38,12 +39,7 @@ def url(kind: str, bootstrap: str | None, tmp_path: Path) -> str:
 async def broker(bootstrap: str | None, tmp_path: Path) -> AsyncIterator[Broker]:
     """A connected broker."""
     made: Any
-    if bootstrap is None:
-        made = EmbeddedBroker(tmp_path / "log.db", session_timeout=2.0)
-    else:
-        from dispatcher.brokers.kafka import KafkaBroker
-
-        made = KafkaBroker(bootstrap)
+    made = EmbeddedBroker(tmp_path / "log.db", session_timeout=2.0) if bootstrap is None else KafkaBroker(bootstrap)
     async with made as connected:
         yield connected
 

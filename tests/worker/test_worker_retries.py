@@ -7,6 +7,7 @@ import itertools
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from bench import Bench, header, on_both, reason, until
@@ -109,6 +110,7 @@ async def test_a_dead_letter_is_the_event_as_it_was(bench: Bench) -> None:
             "error-message": "no ? such \u00e4ccount",
             "attempts": "2",
             "redrives": "0",
+            "place": f"{Path(__file__).name}:{refuse.__qualname__}",
         }
 
 
