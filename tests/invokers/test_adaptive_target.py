@@ -18,7 +18,8 @@ from dispatcher.config.targets import HttpTarget
 from dispatcher.invokers.making import make_invoker
 from dispatcher.worker import Worker
 
-SECONDS = 0.05
+# Long beside what a busy machine adds to it: a limit that goes by times is not to be led by those.
+SECONDS = 0.2
 
 
 @on_stream(STREAM, order="none", concurrency="auto", max_concurrency=500)
@@ -94,11 +95,11 @@ async def test_the_limit_finds_what_the_target_works_on_at_once(stage: Stage, se
     limit of 30. When the service is scaled down to 5, it follows."""
     await stage.send([b"x"] * 12_000, partitions=4)
     async with running(stage, service, "fixed", concurrency=30) as worker:
-        await until(lambda: service.done > 500, "the first events")
+        await until(lambda: service.done > 100, "the first events")
         fixed, _ = await rate(service, worker)
     began = service.done
     async with running(stage, service, "auto") as worker:
-        await until(lambda: service.done - began >= 1_500, "the limit to settle")
+        await until(lambda: service.done - began >= 900, "the limit to settle")
         adaptive, limits = await rate(service, worker)
         assert 12 <= sorted(limits)[len(limits) // 2] <= 60, limits
         assert max(limits) < 120, limits
