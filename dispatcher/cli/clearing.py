@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import signal
@@ -190,6 +189,8 @@ class ClearingCommand:
     @contextlib.asynccontextmanager
     async def _noting(self, broker: Broker, so_far: Callable[[], Operation]) -> AsyncIterator[None]:
         """Write down how far it is, now and then."""
+        import asyncio
+
         await self._note(broker, so_far())
         if self._is_remembered and self._what == "redrive":
             talk(f"operation {so_far().id}")
@@ -292,6 +293,8 @@ class ClearingCommand:
 @contextlib.asynccontextmanager
 async def _aborted_by_sigterm() -> AsyncIterator[None]:
     """End the body at SIGTERM as at Ctrl-C: what is on its way is finished and written down; the exit code is 143."""
+    import asyncio
+
     loop, task, is_told = asyncio.get_running_loop(), asyncio.current_task(), False
 
     def abort() -> None:

@@ -11,7 +11,6 @@ from dispatcher.cli.confirm import who
 from dispatcher.cli.formats import Format, print_found
 from dispatcher.cli.options import open_broker
 from dispatcher.cli.output import talk
-from dispatcher.core.record import TopicPartition
 from dispatcher.errors import BrokerError
 from dispatcher.telemetry.text import duration, number
 
@@ -62,6 +61,8 @@ async def list_replays(app: str, function: str | None, url: str, output: Format)
 
 
 async def _stands(broker: Broker, document: Mapping[str, Any]) -> dict[str, Any]:
+    from dispatcher.core.record import TopicPartition
+
     ends = {TopicPartition(str(topic), int(partition)): int(end) for topic, partition, end in document["ends"]}
     commits = await broker.committed(str(document["group"]), list(ends))
     state = str(document["state"])
