@@ -24,7 +24,7 @@ from dispatcher.telemetry.metrics import Statistics
 from dispatcher.worker import Worker
 
 PATIENCE = 40.0
-_FACTS = ("reason", "error-type", "error-message", "attempts", "place")
+_FACTS = ("reason", "error-type", "error-message", "attempts")
 
 
 class Came(NamedTuple):
@@ -32,13 +32,15 @@ class Came(NamedTuple):
 
     Attributes:
         statistics: of the worker, when it had ended.
-        dead: by the event's value: reason, error type, message, attempts and place.
+        dead: by the event's value: reason, error type, message and attempts.
+        places: by the event's value: where its error was.
         results: the output stream's records.
         pids: the processes that there were when the worker ended, or at any look before.
     """
 
     statistics: Statistics
     dead: dict[bytes | None, tuple[str, ...]]
+    places: dict[bytes | None, str]
     results: list[Record]
     pids: set[int]
 
@@ -124,15 +126,16 @@ class Stage:
                     pids |= set(invoker.pids)
                 await asyncio.wait([task], timeout=0.01)
         await task
-        dead = await self._dead(binding)
-        return Came(worker.statistics(), dead, await self.read(OUT), pids - {0})
+        dead, places = await self._dead(binding)
+        return Came(worker.statistics(), dead, places, await self.read(OUT), pids - {0})
 
-    async def _dead(self, binding: Binding) -> dict[bytes | None, tuple[str, ...]]:
-        found = {}
+    async def _dead(self, binding: Binding) -> tuple[dict[bytes | None, tuple[str, ...]], dict[bytes | None, str]]:
+        facts, places = {}, {}
         for letter in await self.read(binding.dead_letter_topic(STREAM)):
-            headers = dict(letter.headers)
-            found[letter.value] = tuple((headers.get(f"dispatch-dead-{fact}") or b"").decode() for fact in _FACTS)
-        return found
+            said = {name.removeprefix("dispatch-dead-"): (value or b"").decode() for name, value in letter.headers}
+            facts[letter.value] = tuple(said[fact] for fact in _FACTS)
+            places[letter.value] = said.get("place", "")
+        return facts, places
 
     async def read(self, stream: str) -> Sequence[Record]:
         """All records of a stream, partition by partition."""

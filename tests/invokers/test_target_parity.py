@@ -33,6 +33,7 @@ def told(came: Came) -> dict[str, Any]:
     return {
         "counts": (s.consumed, s.done, s.dead_lettered, s.retried, s.not_delivered, s.emitted),
         "dead": came.dead,
+        "places": came.places,
         "results": sorted((record.headers[-1], record.key, record.value, record.headers) for record in came.results),
     }
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib
+import io
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
@@ -124,6 +126,10 @@ def main(descriptor: int) -> None:
     if kind != START:
         raise RuntimeError("the dispatcher begins with the settings")
     die_with(settings["parent"])
+    # Whole lines: unbuffered, a print of several words is several writes, which those of other processes come between.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
     confine(settings["memory"], settings["open_files"])
     forwarder = Forwarder(connection.send)
     logging.root.handlers[:] = [forwarder]
