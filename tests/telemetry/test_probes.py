@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import socket
 import time
@@ -229,12 +230,14 @@ async def handle(order: dict) -> None:
 
 
 def free_pair() -> int:
-    """A port that is free, with the next one."""
+    """A port that is free, with the next one. Below those that a connection takes for itself: who knocks at one of these
+    before somebody listens there may be answered by itself."""
     while True:
+        port = random.randrange(15_000, 30_000)
         with socket.socket() as one, socket.socket() as next_one:
-            one.bind(("127.0.0.1", 0))
             try:
-                next_one.bind(("127.0.0.1", one.getsockname()[1] + 1))
+                one.bind(("127.0.0.1", port))
+                next_one.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
-            return int(one.getsockname()[1])
+            return port
