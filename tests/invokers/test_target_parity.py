@@ -123,7 +123,7 @@ async def test_what_a_function_says_of_an_event(
         b'{"id": "x"}': "rejected",
     }
     assert came["counts"][1] == 4
-    assert came["dead"][order(3, "fail")][-1].startswith("process_functions.py:")
+    assert came["places"][order(3, "fail")].startswith("process_functions.py:")
 
 
 @pytest.mark.parametrize(
