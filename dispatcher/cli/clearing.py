@@ -228,11 +228,11 @@ class ClearingCommand:
         talk(f"{number(survey.letters)} dead {plural} of {self._shelf.function}, {number(going)} to be {self._verb}")
         rows = [(reason, error, number(count)) for (reason, error), count in survey.by_reason.most_common()]
         if rows:
-            talk("\n".join(f"  {line}" for line in columns([("REASON", "ERROR", "LETTERS"), *rows], right=(2,))))
+            talk(*(f"  {line}" for line in columns([("REASON", "ERROR", "LETTERS"), *rows], right=(2,))))
             talk("such as")
             short = len(self._shelf.topics) == 1
             sample = [HEADER, *(row(Found(letter, resolved=False), short=short) for letter in survey.samples)]
-            talk("\n".join(f"  {line}" for line in columns(sample, right=RIGHT)))
+            talk(*(f"  {line}" for line in columns(sample, right=RIGHT)))
         if self._send and survey.held["looping"]:
             talk(
                 f"{number(survey.held['looping'])} of them were sent back {self._max_redrives} times or more, and stay:"

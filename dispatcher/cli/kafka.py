@@ -48,7 +48,8 @@ def up(directory: Path, port: int | None, output: Format) -> None:
     running = local.up(port)
     _print(local, running, output=output)
     talk(
-        f"use it: --broker {running.url}, or export DISPATCH_BROKER={running.url}\nstop it: {_command('down', directory)}"
+        f"use it: --broker {running.url}, or export DISPATCH_BROKER={running.url}",
+        f"stop it: {_command('down', directory)}",
     )
 
 

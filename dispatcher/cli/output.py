@@ -30,15 +30,16 @@ __all__ = [
 ]
 
 
-def talk(message: str, *, style: str | None = None) -> None:
-    """Say something to the person, on stderr; each line of it is made printable."""
-    safe = "\n".join(printable(line) for line in message.split("\n"))
+def talk(*lines: str, style: str | None = None) -> None:
+    """Say something to the person, on stderr. A line break inside one of the lines is shown as an escape: it came from outside."""
+    safe = "\n".join(printable(line) for line in lines)
     click.echo(click.style(safe, fg=style) if style else safe, err=True, color=colours())
 
 
 def fail(message: str, hint: str | None = None) -> None:
-    """Say why the command fails, and what to try next."""
-    safe = "\n".join(printable(line) for line in message.split("\n"))
+    """Say why the command fails, and what to try next. All lines behind the first are indented: none passes for one of ours."""
+    first, *more = (printable(line) for line in message.split("\n"))
+    safe = "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in more)])
     click.echo(f"{click.style('error:', fg='red', bold=True)} {safe}", err=True, color=colours())
     if hint:
         talk(f"  try: {hint}")

@@ -292,7 +292,7 @@ class _Replay:
             else:
                 from dispatcher.telemetry.text import columns
 
-                talk("\n".join(columns([("PARTITION", "FROM", "TO", "EVENTS"), *rows], right=(1, 2, 3))))
+                talk(*columns([("PARTITION", "FROM", "TO", "EVENTS"), *rows], right=(1, 2, 3)))
         if not plan.events:
             talk("nothing is left of it" if plan.resumed else "there is nothing to replay")
 
@@ -312,7 +312,7 @@ class _Replay:
             result = {"handled": handled(statistics), **summary.as_json()["functions"][0]}
             self._print(plan, {"dry_run": False, "result": result, "signal": summary.signal, "forced": summary.forced})
         look = command("dlq", "list", self._binding.name, broker=self._url)
-        talk("\n".join(["", *render(summary, look=look)]))
+        talk("", *render(summary, look=look))
         if summary.signal is not None or summary.failures:
             again = command("replay", self._binding.name, "--id", plan.id, broker=self._url)
             talk(f"it is not through; it goes on with {again}")

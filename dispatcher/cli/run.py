@@ -204,4 +204,4 @@ def _tell(summary: Summary, look: str, output: Format) -> None:
 
     if output != "text":
         print_json(summary.as_json(), lines=output == "jsonl")
-    talk("\n".join(["", *render(summary, look=look)]))
+    talk("", *render(summary, look=look))

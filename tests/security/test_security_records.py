@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from bindings import Event, Reject, Retry, on_stream
 from dispatcher.brokers.base import StreamInfo
 from dispatcher.brokers.embedded import EmbeddedBroker
+from dispatcher.cli.output import fail
 from dispatcher.core.record import Outgoing
 from dispatcher.filters import Filter
 from dispatcher.telemetry.logs import JSONFormatter, TextFormatter
@@ -306,6 +307,40 @@ async def test_commands_show_any_event(dispatch: Any, timestamp: int) -> None:
         assert done.code == 0, done.stderr
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", done.stdout)
         assert not any(line.startswith("12:00:00") for line in done.stdout.splitlines())
+
+
+def test_what_is_said_of_a_paused_function_stays_in_its_line(dispatch: Any) -> None:
+    """A function that has paused itself over an event says why, in words that the event chose: neither the table of functions
+    nor what ``status`` and ``resume`` say beside theirs has a line that these words made."""
+    dispatch.write("app.py", f"""
+from bindings import Retry, on_stream
+
+@on_stream("orders", retry=Retry(max_attempts=1, then="pause"))
+def handle(e: dict) -> None:
+    raise RuntimeError({EVIL!r})
+""")  # fmt: skip
+    dispatch("send", "orders", "-", stdin='{"n": 1}\n')
+    assert dispatch("run", "app.py", "--until-caught-up").code == 1
+    for words in (
+        ("status",),
+        ("functions", "list"),
+        ("functions", "history", "handle"),
+        ("functions", "resume", "handle"),
+    ):
+        done = dispatch(*words, "app.py")
+        assert done.code == 0, done.stderr
+        said = done.stdout + done.stderr
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", said)
+        assert not any(line.startswith("12:00:00") for line in said.splitlines()), said
+
+
+def test_no_line_of_a_failure_passes_for_one_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message of a command that fails may have several lines; each behind the first is indented."""
+    fail(f"the broker says {EVIL}\n  a detail", "dispatch check")
+    first, *more = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: the broker says")
+    assert len(more) == 3
+    assert all(line.startswith("  ") for line in more)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "..", "a/b", "a b", "", "\u202e"])
