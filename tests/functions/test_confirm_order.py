@@ -1,10 +1,18 @@
 """confirm_order over batches of real orders."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import pytest
 
 from bindings.testing import event, invoke
-from functions.confirm_order import confirm, confirm_order
-from functions.models import EnrichedOrder
+from functions.confirm_order.function import EnrichedOrder, confirm, confirm_order
+
+
+@pytest.fixture(scope="module")
+def orders(whole_orders: Sequence[dict[str, Any]]) -> Sequence[EnrichedOrder]:
+    """The orders as this function reads them."""
+    return [EnrichedOrder.model_validate(order) for order in whole_orders]
 
 
 def test_each_order_of_a_batch_is_confirmed_under_its_own_key(orders: Sequence[EnrichedOrder]) -> None:

@@ -1,13 +1,27 @@
 """flag_anomaly over real orders: what it flags, what it tries again, what it gives up."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from bindings import Reject
 from bindings.testing import invoke
-from functions.flag_anomaly import MAX_QUANTITY, MIN_ORDERS_BEFORE, MIN_TIMES, ScoringUnavailable, flag_anomaly
-from functions.models import Anomaly, EnrichedOrder
+from functions.flag_anomaly.function import (
+    MAX_QUANTITY,
+    MIN_ORDERS_BEFORE,
+    MIN_TIMES,
+    Anomaly,
+    EnrichedOrder,
+    ScoringUnavailable,
+    flag_anomaly,
+)
+
+
+@pytest.fixture(scope="module")
+def orders(whole_orders: Sequence[dict[str, Any]]) -> Sequence[EnrichedOrder]:
+    """The orders as this function reads them."""
+    return [EnrichedOrder.model_validate(order) for order in whole_orders]
 
 
 def test_every_order_ends_within_its_three_attempts(orders: Sequence[EnrichedOrder]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from pydantic import BaseModel
+
 from bindings import on_stream
-from functions.models import Breach, EnrichedOrder
 
 #: Dollars a month by income band: nine months of ten of such a household stay below.
 LIMITS = {
@@ -22,6 +25,40 @@ LIMITS = {
 }
 #: For a household that has not told its income.
 DEFAULT_LIMIT = 400.0
+
+
+class Household(BaseModel):
+    """Who buys. ``income`` is a band: ``"35-49K"``."""
+
+    income: str
+
+
+class EnrichedOrder(BaseModel):
+    """What this function reads of one basket in ``orders.enriched``. All money is in US dollars.
+
+    Attributes:
+        time: by the shop's clock, so without a zone.
+        household: None for those that have told nothing.
+        total: the sum of the lines' sales values.
+        spent_this_month: what the household had spent before this order in its month.
+    """
+
+    order_id: int
+    household_id: int
+    time: datetime
+    household: Household | None
+    total: float
+    spent_this_month: float
+
+
+class Breach(BaseModel):
+    """A household's spending of a month passed its limit with this order."""
+
+    household_id: int
+    order_id: int
+    month: str
+    limit: float
+    spent: float
 
 
 @on_stream("orders.enriched", emits="limits.breached")

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from bindings import Context, Reject, Retry, on_stream
-from functions.models import Anomaly, EnrichedOrder
 
 #: Thousandths of a gallon in one sale of petrol: no car's tank holds more than 30 gallons.
 MAX_QUANTITY = 30_000
 #: An order is flagged from this many times the usual total, once there is a usual total to speak of.
 MIN_TIMES = 5.0
 MIN_ORDERS_BEFORE = 5
+
+
+class Line(BaseModel):
+    """One line of the receipt. ``quantity`` is pieces; of petrol it is thousandths of a gallon."""
+
+    product_id: int
+    quantity: int
+
+
+class EnrichedOrder(BaseModel):
+    """What this function reads of one basket in ``orders.enriched``. All money is in US dollars.
+
+    Attributes:
+        orders_before, spent_before: the household's orders before this one, and their totals.
+    """
+
+    order_id: int
+    household_id: int
+    lines: list[Line]
+    total: float
+    orders_before: int
+    spent_before: float
+
+    @property
+    def usual_total(self) -> float | None:
+        """The mean of the household's orders before this one; None for its first."""
+        return self.spent_before / self.orders_before if self.orders_before else None
+
+
+class Anomaly(BaseModel):
+    """An order far from what its household usually spends."""
+
+    household_id: int
+    order_id: int
+    total: float
+    usual_total: float
+    times: float
 
 
 class ScoringUnavailable(Exception):

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from bindings import Batch, Context, Event, on_stream
-from functions.models import Confirmation, EnrichedOrder
+
+
+class Line(BaseModel):
+    """One line of the receipt: what was taken off by the loyalty card, by a coupon, and by the shop's match of it."""
+
+    retail_discount: float
+    coupon_discount: float
+    coupon_match: float
+
+
+class EnrichedOrder(BaseModel):
+    """What this function reads of one basket in ``orders.enriched``. All money is in US dollars."""
+
+    order_id: int
+    household_id: int
+    lines: list[Line]
+    total: float
+
+
+class Confirmation(BaseModel):
+    """What is sent to the household about an order."""
+
+    household_id: int
+    order_id: int
+    text: str
 
 
 @on_stream("orders.enriched", batch=Batch(max_events=100, max_wait=0.5), emits="orders.confirmations")
