@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
 from bindings.outcome import Emit
+from bindings.trace import TraceContext, current_trace, trace_of
 
 __all__ = ["InvocationContext"]
 
@@ -23,15 +24,24 @@ class InvocationContext:
         attempt: 1 for the first delivery.
         timeout: seconds from now until the deadline.
         emits: the binding's output stream; without one, ``emit`` is refused.
+        headers: of the event, when it is one: its trace is that of the delivery where no dispatcher or host has another.
 
     Attributes:
         emitted: what the function has emitted so far, in order; produced only when it succeeds.
     """
 
-    __slots__ = ("_attempt", "_deadline", "_emits", "_event_id", "_expires", "_function", "_logger", "emitted")
+    __slots__ = (
+        "_attempt", "_deadline", "_emits", "_event_id", "_expires", "_function", "_headers", "_logger", "emitted",
+    )  # fmt: skip
 
     def __init__(
-        self, function: str, event_id: str, attempt: int = 1, timeout: float = 60.0, emits: str | None = None
+        self,
+        function: str,
+        event_id: str,
+        attempt: int = 1,
+        timeout: float = 60.0,
+        emits: str | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> None:
         self._function = function
         self._event_id = event_id
@@ -39,6 +49,7 @@ class InvocationContext:
         # The monotonic clock: a step of the wall clock is no reason for a function to give up.
         self._expires = time.monotonic() + timeout
         self._emits = emits
+        self._headers = headers
         self._deadline: datetime | None = None
         self._logger: logging.Logger | None = None
         self.emitted: list[Emit] = []
@@ -78,6 +89,11 @@ class InvocationContext:
         if self._logger is None:
             self._logger = _DeliveryLogger(self)
         return self._logger
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The trace to go on with: of this invocation, where it is traced, else of its one event; None without either."""
+        return current_trace.get() or trace_of(self._headers)
 
     def emit(self, value: Any, *, key: bytes | str | None = None, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Produce ``value`` to the stream in ``emits=`` when, and only when, the function succeeds.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from bindings.trace import TraceContext
+
 __all__ = ["Context", "Event"]
 
 T = TypeVar("T")
@@ -81,6 +83,13 @@ class Context(Protocol):
     @property
     def logger(self) -> logging.Logger:
         """A logger whose lines carry function, event id and attempt."""
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """The W3C trace context to go on with: of this invocation, where it is traced, else of its one event; None without either.
+
+        ``{"traceparent": context.trace.traceparent}`` in a request's headers, or ``emit(..., headers=...)``.
+        """
 
     def emit(self, value: Any, *, key: bytes | str | None = None, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Produce ``value`` to the stream in ``emits=`` when, and only when, the function succeeds."""

@@ -139,4 +139,5 @@ class Invocations:
             1 + max(delivery.attempts for delivery in batch),
             self._binding.timeout if timeout is None else timeout,
             self._binding.emits,
+            first.headers if len(batch) == 1 else (),
         )

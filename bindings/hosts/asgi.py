@@ -107,7 +107,8 @@ class _Application:
         if not request.records:
             return Answer(204, {}, b"")
         reply = await _while_connected(
-            served.serve(request.records, attempts=request.attempts, timeout=request.timeout), receive
+            served.serve(request.records, attempts=request.attempts, timeout=request.timeout, trace=request.trace),
+            receive,
         )
         return None if reply is None else answer(served.binding, request, reply)
 

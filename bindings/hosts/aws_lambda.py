@@ -26,6 +26,7 @@ from bindings.envelopes.reply import MEDIA_TYPE, document_of
 from bindings.failure import Failure
 from bindings.hosts.serving import Served, binding_of
 from bindings.invocation import Reply
+from bindings.trace import TraceContext, read_trace
 
 __all__ = ["InvocationFailed", "handler"]
 
@@ -58,7 +59,8 @@ def handler(function: Callable[..., Any] | Binding, *, partial: bool = True) -> 
         if not records:
             return batch_item_failures([])
         asked = _asked(context)
-        reply = runner.run(served.serve(records, attempts=_attempts(asked), timeout=_seconds_left(context)))
+        work = served.serve(records, attempts=_attempts(asked), timeout=_seconds_left(context), trace=_trace(asked))
+        reply = runner.run(work)
         failed = range(len(records)) if reply.rest is not None else reply.failures
         named = batch_item_failures([records[index] for index in failed])
         if asked.get("accept") == MEDIA_TYPE:
@@ -85,6 +87,10 @@ def _asked(context: Any) -> Mapping[str, Any]:
 def _attempts(asked: Mapping[str, Any]) -> int:
     text = str(asked.get("dispatch-attempt", "1"))
     return max(0, int(text) - 1) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+
+def _trace(asked: Mapping[str, Any]) -> TraceContext | None:
+    return read_trace(*(value if isinstance(value := asked.get(name), str) else None for name in TraceContext._fields))
 
 
 def _seconds_left(context: Any) -> float | None:

@@ -77,7 +77,7 @@ def _respond(served: Served, loop: _Loop, request: Any) -> Answer:
         return problem(400, "Bad Request", str(error))
     if not asked.records:
         return Answer(204, {}, b"")
-    reply = loop.run(served.serve(asked.records, attempts=asked.attempts, timeout=asked.timeout))
+    reply = loop.run(served.serve(asked.records, attempts=asked.attempts, timeout=asked.timeout, trace=asked.trace))
     return answer(served.binding, asked, reply)
 
 

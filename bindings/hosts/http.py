@@ -34,6 +34,7 @@ from bindings.envelopes.record import WireRecord, event_id
 from bindings.failure import Failure, FailureKind
 from bindings.invocation import Reply
 from bindings.outcome import Emit
+from bindings.trace import TraceContext, read_trace
 
 __all__ = ["Answer", "Request", "answer", "problem", "read"]
 
@@ -47,6 +48,7 @@ class Request(NamedTuple):
     attempts: int
     timeout: float | None
     wants_document: bool
+    trace: TraceContext | None = None
 
 
 class Answer(NamedTuple):
@@ -73,6 +75,7 @@ def read(binding: Binding, headers: Mapping[str, str], body: bytes) -> Request:
         _attempts(headers.get("dispatch-attempt", "")),
         _timeout(headers.get("dispatch-timeout", "")),
         replies.MEDIA_TYPE in headers.get("accept", ""),
+        read_trace(headers.get("traceparent"), headers.get("tracestate")),
     )
 
 

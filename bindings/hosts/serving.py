@@ -14,6 +14,7 @@ from bindings.decorator import bindings_of
 from bindings.failure import Failure, FailureKind, timed_out
 from bindings.invocation import Delivered, Invocations, Reply, reply_to
 from bindings.outcome import DispatchSignal, Emit
+from bindings.trace import TraceContext, current_trace
 
 __all__ = ["Received", "Served", "binding_of"]
 
@@ -59,7 +60,14 @@ class Served(Invocations):
         super().__init__(binding)
         self.binding = binding
 
-    async def serve(self, records: Sequence[RecordLike], *, attempts: int = 0, timeout: float | None = None) -> Reply:
+    async def serve(
+        self,
+        records: Sequence[RecordLike],
+        *,
+        attempts: int = 0,
+        timeout: float | None = None,
+        trace: TraceContext | None = None,
+    ) -> Reply:
         """Run the function over the events of one request.
 
         A dispatcher sends what the function takes at once. What another caller sends together is taken apart: event by
@@ -70,10 +78,18 @@ class Served(Invocations):
             records: the events, at least one.
             attempts: deliveries before this one.
             timeout: seconds that are left for it; the binding's when None.
+            trace: of the request, which the function sees as ``Context.trace``.
 
         Returns:
             A reply whose results are bytes.
         """
+        token = current_trace.set(trace)
+        try:
+            return await self._serve(records, attempts, timeout)
+        finally:
+            current_trace.reset(token)
+
+    async def _serve(self, records: Sequence[RecordLike], attempts: int, timeout: float | None) -> Reply:
         left = self.binding.timeout if timeout is None else min(timeout, self.binding.timeout)
         batch = [Received(record, attempts) for record in records]
         if len(batch) <= (self.binding.batch.max_events if self.binding.signature.batch else 1):
