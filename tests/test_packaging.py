@@ -149,7 +149,7 @@ def test_the_command_is_there(installed: tuple[Path, dict[str, str]]) -> None:
         assert re.search(rf"\b{command}\b", shown), command
 
 
-@pytest.mark.parametrize("group", ["demo", "dev"])
+@pytest.mark.parametrize("group", ["demo", "bench", "dev"])
 def test_the_list_that_is_installed_is_that_of_the_lock(group: str) -> None:
     """Each package of ``scripts/requirements-*.txt`` stands there with the version and hashes of ``uv.lock``,
     all that the project and the group ask for are among them, and no package index is named."""
