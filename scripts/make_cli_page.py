@@ -39,6 +39,7 @@ stand in when none is named. Every command takes `-h` and `--help`.
 
 def page() -> str:
     """The whole page."""
+    cli.import_all()
     root = click.Context(cli, info_name="dispatch")
     commands = list(_commands(cli, root))
     overview = ["| command | what it does |", "| --- | --- |"]

@@ -259,6 +259,9 @@ def test_the_times_for_kafka_are_those_of_the_code() -> None:
 # -- commands
 
 
+cli.import_all()
+
+
 def commands(group: click.Group, *above: str) -> Iterator[tuple[str, click.Command]]:
     """All commands, with what one types for each."""
     for name, command in group.commands.items():

@@ -14,40 +14,76 @@ from typing import Any, NoReturn
 
 import rich_click as click
 
-from dispatcher.cli.check import check
-from dispatcher.cli.completion import completion
-from dispatcher.cli.config import config
-from dispatcher.cli.dlq import dlq
-from dispatcher.cli.errors import errors
-from dispatcher.cli.functions import functions
-from dispatcher.cli.groups import groups
-from dispatcher.cli.invoke import invoke
-from dispatcher.cli.kafka import kafka
-from dispatcher.cli.listing import list_bindings
-from dispatcher.cli.manifest import manifest
-from dispatcher.cli.output import fail, hint_for
-from dispatcher.cli.replay import replay
-from dispatcher.cli.run import run
-from dispatcher.cli.send import send
-from dispatcher.cli.status import status
-from dispatcher.cli.streams import streams
+from dispatcher.cli.lazily import LazyGroup
 from dispatcher.errors import DispatchError
 
 __all__ = ["main"]
 
 
-class _Commands(click.RichGroup):
+# What each says of itself is here once more, so that the help imports none of them; a test compares the two.
+COMMANDS = {
+    "run": ("dispatcher.cli.run:run", "Deliver events to functions."),
+    "check": (
+        "dispatcher.cli.check:check",
+        "Check imports, signatures, filters, policies, the broker and its streams; say how to mend each finding.",
+    ),
+    "config": ("dispatcher.cli.config:config", "Look at the settings: dispatch.toml, the environment, flags."),
+    "list": ("dispatcher.cli.listing:list_bindings", "Show the functions and how their events are delivered."),
+    "send": ("dispatcher.cli.send:send", "Send JSON lines, each of which is the value of one event."),
+    "streams": ("dispatcher.cli.streams:streams", "Look at the streams of a broker, and make them."),
+    "dlq": ("dispatcher.cli.dlq:dlq", "Look at dead letters, send them back to their function, or drop them."),
+    "errors": (
+        "dispatcher.cli.errors:errors",
+        "What goes wrong, by cause: function, error type and the place in your code.",
+    ),
+    "replay": ("dispatcher.cli.replay:replay", "Deliver history to a function again, and end there."),
+    "kafka": (
+        "dispatcher.cli.kafka:kafka",
+        "Run a real Apache Kafka on this machine, for development: no Docker, no installed Java.",
+    ),
+    "manifest": (
+        "dispatcher.cli.manifest:manifest",
+        "Print all bindings as one versioned JSON document, for tools that do not import the code.",
+    ),
+    "completion": (
+        "dispatcher.cli.completion:completion",
+        "Print the script that completes commands and options in a shell.",
+    ),
+    "invoke": (
+        "dispatcher.cli.invoke:invoke",
+        "Run one function on given events. Nothing is committed and nothing is produced.",
+    ),
+    "status": (
+        "dispatcher.cli.status:status",
+        "Show where each function stands, by what its group has committed: it works while nothing runs.",
+    ),
+    "groups": (
+        "dispatcher.cli.groups:groups",
+        "Move the consumer groups of functions. Where they stand is shown by `dispatch status`.",
+    ),
+    "functions": (
+        "dispatcher.cli.functions:functions",
+        "Pause functions and resume them, in every process of the app, and show who did it, when and why.",
+    ),
+}
+
+
+class _Commands(LazyGroup):
     """A group whose commands end in a message, not in a traceback, at what was foreseen."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except DispatchError as error:
+            from dispatcher.cli.output import fail, hint_for
+
             fail(str(error), hint_for(error))
             ctx.exit(1)
         except Exception as error:
             if not _is_binding_error(error):
                 raise
+            from dispatcher.cli.output import fail
+
             fail(str(error))
             ctx.exit(1)
         except KeyboardInterrupt:
@@ -69,22 +105,7 @@ def cli() -> None:
     """
 
 
-cli.add_command(run)
-cli.add_command(check)
-cli.add_command(config)
-cli.add_command(list_bindings)
-cli.add_command(send)
-cli.add_command(streams)
-cli.add_command(dlq)
-cli.add_command(errors)
-cli.add_command(replay)
-cli.add_command(kafka)
-cli.add_command(manifest)
-cli.add_command(completion)
-cli.add_command(invoke)
-cli.add_command(status)
-cli.add_command(groups)
-cli.add_command(functions)
+cli.list_lazily(COMMANDS)
 
 
 def main() -> NoReturn:

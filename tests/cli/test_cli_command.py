@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from dispatcher.cli import COMMANDS, cli
 
 
 def modules_after(dispatch: Any, *words: str) -> set[str]:
@@ -30,10 +33,34 @@ def modules_after(dispatch: Any, *words: str) -> set[str]:
 
 
 def test_help_imports_nothing_that_takes_time(dispatch: Any) -> None:
-    """The help needs neither the event loop nor pydantic nor a broker, so it is there at once."""
+    """The help needs neither the event loop nor pydantic nor a broker nor any command, so it is there at once."""
     modules = modules_after(dispatch, "--help")
-    assert "dispatcher.cli.run" in modules
+    assert {"dispatcher.cli", "rich_click"} < modules
     assert not modules & {"asyncio", "pydantic", "bindings", "aiokafka", "sqlite3", "cel_expr_python", "rich.live"}
+    assert not {module for module in modules if module.startswith("dispatcher.cli.")} - {"dispatcher.cli.lazily"}
+
+
+def test_a_command_imports_its_own_module_and_not_its_neighbours(dispatch: Any) -> None:
+    """What a command costs to start does not grow with the number of commands."""
+    modules = modules_after(dispatch, "run", "--help")
+    assert "dispatcher.cli.run" in modules
+    assert not modules & {
+        "dispatcher.cli.dlq",
+        "dispatcher.cli.streams",
+        "dispatcher.cli.replay",
+        "asyncio",
+        "pydantic",
+    }
+
+
+def test_the_help_says_of_each_command_what_the_command_says_of_itself() -> None:
+    """The table from which the help is made names the right command, and says the first paragraph of its help."""
+    cli.import_all()
+    assert cli.commands.keys() == COMMANDS.keys()
+    for name, (_place, text) in COMMANDS.items():
+        command = cli.commands[name]
+        assert (command.name, not command.hidden) == (name, True)
+        assert " ".join(inspect.cleandoc(command.help or "").split("\n\n")[0].split()) == text
 
 
 def test_list_imports_no_broker(dispatch: Any) -> None:
