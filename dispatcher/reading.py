@@ -11,7 +11,7 @@ from dispatcher.brokers.base import Broker, Consumer
 from dispatcher.core.record import Record, TopicPartition
 from dispatcher.errors import CorruptRecords, OffsetOutOfRange
 
-__all__ = ["Reader", "every_partition", "read_range"]
+__all__ = ["Reader", "read_range"]
 
 logger = logging.getLogger("dispatcher.reading")
 
@@ -143,13 +143,3 @@ async def read_range(broker: Broker, id_: TopicPartition, start: int, stop: int)
         if not records:
             return
         start = records[-1].offset + 1
-
-
-async def every_partition(broker: Broker, streams: Collection[str]) -> list[TopicPartition]:
-    """All partitions of those of the streams that are there."""
-    found = []
-    for stream in streams:
-        info = await broker.describe(stream)
-        if info is not None:
-            found += [TopicPartition(stream, number) for number in range(info.partitions)]
-    return found

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker
+from dispatcher.brokers.streams import every_partition
 from dispatcher.core.record import Committed, TopicPartition
 from dispatcher.errors import ConfigurationError, DispatchError
-from dispatcher.reading import every_partition
 from dispatcher.times import Position, offsets_at
 from dispatcher.worker.span import Span
 

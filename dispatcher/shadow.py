@@ -24,6 +24,7 @@ from bindings.errors import InvalidOutcome
 from bindings.failure import Failure, failure_of, timed_out
 from bindings.invocation import Reply
 from dispatcher.brokers.base import Broker
+from dispatcher.brokers.streams import every_partition
 from dispatcher.clock import Clock
 from dispatcher.core.delivery import Delivery, record_size
 from dispatcher.core.offsets import OffsetMap
@@ -34,7 +35,7 @@ from dispatcher.deadletters import Selection, Shelf
 from dispatcher.errors import StreamNotFound
 from dispatcher.invokers.local import LocalInvoker
 from dispatcher.jsondiff import Change, changes
-from dispatcher.reading import every_partition, read_range
+from dispatcher.reading import read_range
 from dispatcher.replay import Plan
 from dispatcher.worker.records import result
 from dispatcher.worker.screening import make_screen

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker
+from dispatcher.brokers.streams import every_partition
 from dispatcher.control import ControlLog, Entry
 from dispatcher.core.offsets import OffsetMap, decode_metadata
 from dispatcher.core.record import TopicPartition
@@ -189,10 +190,10 @@ def _with_in_flight(each: PartitionStatus, here: InFlight, members: int | None) 
 async def _partitions(
     binding: Binding, broker: Broker, status: FunctionStatus, now: float
 ) -> tuple[PartitionStatus, ...]:
-    streams = await _every_partition(broker, binding.streams)
+    streams = await every_partition(broker, binding.streams)
     status.missing = tuple(stream for stream in binding.streams if stream not in {id_.topic for id_ in streams})
     status.problems += [f"there is no stream {stream}" for stream in status.missing]
-    returning = await _every_partition(broker, retry_topics(binding))
+    returning = await every_partition(broker, retry_topics(binding))
     every = [*streams, *returning]
     starts = await beginnings(
         broker, binding, status.group, every, foreign_metadata="ignore", now=now, whole=set(returning)
@@ -249,7 +250,7 @@ async def dead_letters(binding: Binding, broker: Broker, *, app: str) -> DeadLet
         BrokerError: the broker could not be asked.
     """
     topics = tuple(dict.fromkeys(binding.dead_letter_topic(stream) for stream in binding.streams))
-    every = await _every_partition(broker, topics)
+    every = await every_partition(broker, topics)
     begins, ends = await broker.beginning_offsets(every), await broker.end_offsets(every)
     commits = await broker.committed(redrive_group(app, binding.name), every)
     in_log = unresolved = 0
@@ -261,11 +262,3 @@ async def dead_letters(binding: Binding, broker: Broker, *, app: str) -> DeadLet
             left = ends[id_] - begin - _length(decode_metadata(*commit), begin, ends[id_])
         unresolved += max(0, left)
     return DeadLetters(topics=topics, in_log=in_log, unresolved=unresolved)
-
-
-async def _every_partition(broker: Broker, streams: Collection[str]) -> Sequence[TopicPartition]:
-    found = []
-    for stream in streams:
-        if (info := await broker.describe(stream)) is not None:
-            found += [TopicPartition(stream, number) for number in range(info.partitions)]
-    return found

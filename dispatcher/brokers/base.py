@@ -30,6 +30,11 @@ class StreamInfo:
     partitions: int
     config: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def ids(self) -> list[TopicPartition]:
+        """Its partitions."""
+        return [TopicPartition(self.name, number) for number in range(self.partitions)]
+
 
 class RebalanceListener(Protocol):
     """Told when a consumer's partitions change. Both are awaited before the group goes on."""

@@ -142,10 +142,9 @@ async def _plan(
     url: str,
 ) -> list[_Move]:
     from dispatcher.cli.streams import described
-    from dispatcher.core.record import TopicPartition
     from dispatcher.times import offsets_at
 
-    every = [TopicPartition(each, n) for each in streams for n in range((await described(broker, each)).partitions)]
+    every = [id_ for each in streams for id_ in (await described(broker, each)).ids]
     if absent := set(only) - {id_.partition for id_ in every}:
         raise ConfigurationError(f"there is no partition {min(absent)} of {', '.join(streams)}")
     chosen = [id_ for id_ in every if not only or id_.partition in only]

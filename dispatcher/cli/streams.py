@@ -45,12 +45,11 @@ def streams() -> None:
 @output_option
 def list_streams(broker: str, output: Format) -> None:
     """Show all streams: name, partitions, events in the log."""
-    from dispatcher.core.record import TopicPartition
 
     async def work() -> list[dict[str, Any]]:
         async with open_broker(broker, must_exist=True) as opened:
             infos = await opened.list_streams()
-            every = [TopicPartition(info.name, n) for info in infos for n in range(info.partitions)]
+            every = [id_ for info in infos for id_ in info.ids]
             begin, end = await opened.beginning_offsets(every), await opened.end_offsets(every)
             events: dict[str, int] = {}
             for partition in every:
@@ -76,12 +75,11 @@ def list_streams(broker: str, output: Format) -> None:
 @output_option
 def show(stream: str, broker: str, output: Format) -> None:
     """Show a stream: begin and end offset of each partition, and its configuration."""
-    from dispatcher.core.record import TopicPartition
 
     async def work() -> dict[str, Any]:
         async with open_broker(broker, must_exist=True) as opened:
             info = await described(opened, stream)
-            every = [TopicPartition(stream, n) for n in range(info.partitions)]
+            every = info.ids
             begin, end = await opened.beginning_offsets(every), await opened.end_offsets(every)
             partitions = [{"partition": p.partition, "begin": begin[p], "end": end[p]} for p in every]
             return {"stream": stream, "partitions": partitions, "config": dict(info.config)}

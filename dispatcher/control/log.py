@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from dispatcher.brokers.base import Broker, StreamInfo
+from dispatcher.brokers.base import Broker
+from dispatcher.brokers.streams import create_compacted
 from dispatcher.control.entry import Entry, control_topic, encode
 from dispatcher.control.trail import Trail
 from dispatcher.core.record import Outgoing, TopicPartition
@@ -69,10 +70,8 @@ class ControlLog:
             StreamNotFound: it is missing, and may not be made.
             BrokerUnavailable: it may or may not have been written.
         """
-        if self._create and await self._broker.describe(self.topic) is None:
-            await self._broker.create_stream(
-                StreamInfo(name=self.topic, partitions=1, config={"cleanup.policy": "compact"})
-            )
+        if self._create:
+            await create_compacted(self._broker, self.topic)
         producer = await self._broker.producer()
         try:
             _, offset = await producer.send(self._record(entry.key, encode(entry)))

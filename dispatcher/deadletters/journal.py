@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
-from dispatcher.brokers.base import Broker, StreamInfo
+from dispatcher.brokers.base import Broker
+from dispatcher.brokers.streams import create_compacted, every_partition
 from dispatcher.core.record import Outgoing
-from dispatcher.reading import every_partition, read_range
+from dispatcher.reading import read_range
 
 __all__ = ["Journal", "journal_topic"]
 
@@ -64,10 +65,7 @@ class Journal:
         Raises:
             BrokerError: it is not written.
         """
-        if await self._broker.describe(self.topic) is None:
-            await self._broker.create_stream(
-                StreamInfo(name=self.topic, partitions=1, config={"cleanup.policy": "compact"})
-            )
+        await create_compacted(self._broker, self.topic)
         producer = await self._broker.producer()
         try:
             value = json.dumps({"version": _VERSION, **document}).encode()

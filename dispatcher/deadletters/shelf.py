@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from dispatcher.brokers.base import Broker
+from dispatcher.brokers.streams import every_partition
 from dispatcher.core.record import Record, TopicPartition
 from dispatcher.deadletters.ledger import Ledger
 from dispatcher.deadletters.letter import Letter, read_letter
 from dispatcher.deadletters.selection import Selection
 from dispatcher.errors import StreamNotFound
-from dispatcher.reading import every_partition, read_range
+from dispatcher.reading import read_range
 
 __all__ = ["Found", "Obstacle", "Shelf", "Survey"]
 

@@ -110,7 +110,7 @@ class Log:
     def partitions_of(self, stream: str) -> list[TopicPartition]:
         """The partitions of a stream, none when it does not exist."""
         info = self.streams.get(stream)
-        return [TopicPartition(stream, number) for number in range(info.partitions)] if info else []
+        return info.ids if info else []
 
     def append(self, record: Outgoing, now_ms: int) -> tuple[int, int]:
         """Append a record; its partition and offset. Those without a key go to the partitions in turn.

@@ -12,6 +12,7 @@ from typing import Literal
 from bindings import Binding
 from bindings.policies import parse_start
 from dispatcher.brokers.base import Broker
+from dispatcher.brokers.streams import every_partition
 from dispatcher.core.offsets import OffsetMap, decode_metadata
 from dispatcher.core.record import Committed, TopicPartition
 from dispatcher.errors import BrokerUnavailable, InvalidOffsetMetadata
@@ -121,21 +122,16 @@ async def never_committed(broker: Broker, group: str, streams: Iterable[str]) ->
     """
     found: set[TopicPartition] = set()
     for stream in streams:
-        if (info := await broker.describe(stream)) is not None:
-            every = [TopicPartition(stream, number) for number in range(info.partitions)]
+        if every := await every_partition(broker, [stream]):
             commits = await broker.committed(group, every)
             if all(commit is None for commit in commits.values()):
                 found.update(every)
     return found
 
 
-async def ends_of(broker: Broker, streams: Iterable[str]) -> dict[TopicPartition, int]:
+async def ends_of(broker: Broker, streams: Collection[str]) -> dict[TopicPartition, int]:
     """Where the streams' partitions end now, those that hold nothing left out."""
-    partitions = []
-    for stream in streams:
-        info = await broker.describe(stream)
-        if info is not None:
-            partitions += [TopicPartition(stream, number) for number in range(info.partitions)]
+    partitions = await every_partition(broker, streams)
     first = await broker.beginning_offsets(partitions)
     end = await broker.end_offsets(partitions)
     return {id_: offset for id_, offset in end.items() if offset > first[id_]}

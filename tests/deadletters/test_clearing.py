@@ -15,11 +15,12 @@ import pytest
 
 from dispatcher.brokers.base import StreamInfo
 from dispatcher.brokers.embedded import EmbeddedBroker
+from dispatcher.brokers.streams import every_partition
 from dispatcher.core.delivery import Returned
 from dispatcher.core.record import Outgoing, Record, TopicPartition
 from dispatcher.deadletters import Clearing, Ledger, MapFull, Selection, Shelf, make_retry_topics
 from dispatcher.filters import Filter
-from dispatcher.reading import every_partition, read_range
+from dispatcher.reading import read_range
 from dispatcher.worker.records import truncated
 
 SHELF = Shelf(app="shop", function="handle", topics=("orders.handle.dead",), streams=("orders",))

@@ -17,7 +17,7 @@ from ledger import FOLDER, INSTANCE, Ledger, value_of
 
 from dispatcher.brokers.base import StreamInfo
 from dispatcher.brokers.kafka import KafkaBroker
-from dispatcher.core.record import Committed, Outgoing, Record, TopicPartition
+from dispatcher.core.record import Committed, Outgoing, Record
 
 __all__ = ["Fleet", "Member", "until", "waited"]
 
@@ -224,7 +224,7 @@ class Fleet:
         async def read(broker: KafkaBroker) -> dict[int, Committed]:
             info = await broker.describe(stream)
             assert info is not None
-            every = [TopicPartition(stream, number) for number in range(info.partitions)]
+            every = info.ids
             found = await broker.committed(f"{self.name}.{function}", every)
             return {id_.partition: commit for id_, commit in found.items() if commit is not None}
 
@@ -237,7 +237,7 @@ class Fleet:
         async def read(broker: KafkaBroker) -> int:
             info = await broker.describe(stream)
             assert info is not None
-            every = [TopicPartition(stream, number) for number in range(info.partitions)]
+            every = info.ids
             found = await broker.committed(f"{self.name}.{function}", every)
             first, end = await broker.beginning_offsets(every), await broker.end_offsets(every)
             return sum(
@@ -256,7 +256,7 @@ class Fleet:
         async def read(broker: KafkaBroker) -> int:
             if (info := await broker.describe(stream)) is None:
                 return 0
-            every = [TopicPartition(stream, number) for number in range(info.partitions)]
+            every = info.ids
             first, end = await broker.beginning_offsets(every), await broker.end_offsets(every)
             return sum(end[id_] - first[id_] for id_ in every)
 
@@ -302,7 +302,7 @@ async def _read_all(broker: KafkaBroker, bootstrap: str, stream: str) -> list[Re
 
     if (info := await broker.describe(stream)) is None:
         return []
-    every = [TopicPartition(stream, number) for number in range(info.partitions)]
+    every = info.ids
     ends = await broker.end_offsets(every)
     left = {id_ for id_, first in (await broker.beginning_offsets(every)).items() if first < ends[id_]}
     found: list[Record] = []

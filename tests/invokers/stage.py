@@ -17,7 +17,7 @@ from bindings import Binding
 from bindings.decorator import bindings_of
 from dispatcher.brokers.base import Broker, StreamInfo
 from dispatcher.config import Settings
-from dispatcher.core.record import Outgoing, Record, TopicPartition
+from dispatcher.core.record import Outgoing, Record
 from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.process import ProcessInvoker, ProcessLimits
 from dispatcher.telemetry.metrics import Statistics
@@ -142,7 +142,7 @@ class Stage:
         info = await self.broker.describe(stream)
         if info is None:
             return []
-        partitions = [TopicPartition(stream, number) for number in range(info.partitions)]
+        partitions = info.ids
         ends = await self.broker.end_offsets(partitions)
         records: list[Record] = []
         consumer = self.broker.consumer(f"reader-{time.monotonic_ns()}", [stream], _Listener())

@@ -85,7 +85,7 @@ class Bench:
         info = await self.broker.describe(stream)
         if info is None:
             return []
-        partitions = [TopicPartition(stream, number) for number in range(info.partitions)]
+        partitions = info.ids
         first = await self.broker.beginning_offsets(partitions)
         end = await self.broker.end_offsets(partitions)
         left = {id_ for id_ in partitions if first[id_] < end[id_]}
