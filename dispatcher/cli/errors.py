@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -20,6 +19,7 @@ from dispatcher.cli.options import (
     only_option,
     open_broker,
     run_async,
+    together,
 )
 from dispatcher.cli.output import command, print_json, print_lines, talk
 from dispatcher.cli.shelves import rest_of, selection_of, shelf_for
@@ -37,29 +37,22 @@ if TYPE_CHECKING:
 
 __all__ = ["errors"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _HEADER = ("ERROR", "FUNCTION", "LETTERS", "OPEN", "FIRST", "LAST", "STATE", "WHAT")
 _WIDTH = 70
 
-
-def _errors_options(command_: F) -> F:
-    options = (
-        app_argument,
-        only_option,
-        click.option(
-            "--stream",
-            multiple=True,
-            metavar="TOPIC",
-            help="The dead-letter topic of the function that --only names; then no code is read. May be given again.",
-        ),
-        click.option("--since", type=moment, metavar="TIME", help="Of letters since then: -2h, or an ISO 8601 time."),
-        broker_option,
-        app_option,
-    )
-    for option in reversed(options):
-        command_ = option(command_)
-    return command_
+_errors_options = together(
+    app_argument,
+    only_option,
+    click.option(
+        "--stream",
+        multiple=True,
+        metavar="TOPIC",
+        help="The dead-letter topic of the function that --only names; then no code is read. May be given again.",
+    ),
+    click.option("--since", type=moment, metavar="TIME", help="Of letters since then: -2h, or an ISO 8601 time."),
+    broker_option,
+    app_option,
+)
 
 
 @click.group()

@@ -16,6 +16,7 @@ from dispatcher.cli.options import (
     discovered,
     open_broker,
     run_async,
+    together,
 )
 from dispatcher.cli.output import command, print_json, talk
 from dispatcher.cli.shelves import function_named
@@ -23,12 +24,7 @@ from dispatcher.errors import ConfigurationError, StreamNotFound
 from dispatcher.telemetry.text import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
     from dispatcher.control import Action, Entry
-
-    F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ["functions"]
 
@@ -51,20 +47,16 @@ def _person(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     return value
 
 
-def _command_options(command_: F) -> F:
-    options = (
-        click.argument("function", metavar="FN"),
-        app_argument,
-        click.option("--reason", default="", metavar="TEXT", help="Why: for whoever comes by later."),
-        click.option("--as", "person", callback=_person, metavar="NAME", help="Who.  [default: user@host]"),
-        click.option("--dry-run", is_flag=True, help="Only say what would change."),
-        broker_option,
-        app_option,
-        output_option,
-    )
-    for option in reversed(options):
-        command_ = option(command_)
-    return command_
+_command_options = together(
+    click.argument("function", metavar="FN"),
+    app_argument,
+    click.option("--reason", default="", metavar="TEXT", help="Why: for whoever comes by later."),
+    click.option("--as", "person", callback=_person, metavar="NAME", help="Who.  [default: user@host]"),
+    click.option("--dry-run", is_flag=True, help="Only say what would change."),
+    broker_option,
+    app_option,
+    output_option,
+)
 
 
 @functions.command()

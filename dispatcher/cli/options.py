@@ -42,6 +42,7 @@ __all__ = [
     "open_broker",
     "run_async",
     "selected",
+    "together",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,6 +52,17 @@ _META = "dispatcher.configuration."
 
 app_argument = click.argument("app", nargs=-1, metavar="[APP]...")
 only_option = click.option("--only", multiple=True, metavar="FN", help="Only this function. May be given again.")
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """One decorator of several options and arguments, which the help shows in this order."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def _noted(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from dispatcher.cli.options import app_name, app_option, broker_option, functions
+from dispatcher.cli.options import app_name, app_option, broker_option, functions, together
 from dispatcher.cli.output import talk
 from dispatcher.cli.when import moment
 from dispatcher.telemetry.text import number
@@ -38,17 +38,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _REASONS = ("attempts", "expired", "not_retryable", "rejected", "oversize", "spring", "connect")
 
 
-def shelf_options(command_: F) -> F:
-    return _shelf_options(command_, click.argument("function", metavar="FN"))
-
-
-def resumable_shelf_options(command_: F) -> F:
-    """The same for a command that may go on with what was begun before, and then needs no function."""
-    return _shelf_options(command_, click.argument("function", metavar="[FN]", required=False))
-
-
-def _shelf_options(command_: F, function: Callable[[F], F]) -> F:
-    options = (
+def _shelf_options(function: Callable[[Any], Any]) -> Callable[[F], F]:
+    return together(
         function,
         click.argument("app", nargs=-1, metavar="[APP]..."),
         click.option(
@@ -60,29 +51,26 @@ def _shelf_options(command_: F, function: Callable[[F], F]) -> F:
         broker_option,
         app_option,
     )
-    for option in reversed(options):
-        command_ = option(command_)
-    return command_
 
 
-def filter_options(command_: F) -> F:
-    options = (
-        click.option("--since", type=moment, metavar="TIME", help="Dead since then: -2h, or an ISO 8601 time."),
-        click.option("--until", type=moment, metavar="TIME", help="Dead before then."),
-        click.option("--reason", multiple=True, type=click.Choice(_REASONS), help="Why. May be given again."),
-        click.option("--error", multiple=True, metavar="TYPE", help="The error's type. May be given again."),
-        click.option(
-            "--fingerprint",
-            multiple=True,
-            metavar="ID",
-            help="Of one cause, as `dispatch errors list` names it; its first digits do. May be given again.",
-        ),
-        click.option("--key", metavar="KEY", help="The event's key."),
-        click.option("--where", metavar="CEL", help='Over the original event: "value.total > 100.0".'),
-    )
-    for option in reversed(options):
-        command_ = option(command_)
-    return command_
+shelf_options = _shelf_options(click.argument("function", metavar="FN"))
+#: The same for a command that may go on with what was begun before, and then needs no function.
+resumable_shelf_options = _shelf_options(click.argument("function", metavar="[FN]", required=False))
+
+filter_options = together(
+    click.option("--since", type=moment, metavar="TIME", help="Dead since then: -2h, or an ISO 8601 time."),
+    click.option("--until", type=moment, metavar="TIME", help="Dead before then."),
+    click.option("--reason", multiple=True, type=click.Choice(_REASONS), help="Why. May be given again."),
+    click.option("--error", multiple=True, metavar="TYPE", help="The error's type. May be given again."),
+    click.option(
+        "--fingerprint",
+        multiple=True,
+        metavar="ID",
+        help="Of one cause, as `dispatch errors list` names it; its first digits do. May be given again.",
+    ),
+    click.option("--key", metavar="KEY", help="The event's key."),
+    click.option("--where", metavar="CEL", help='Over the original event: "value.total > 100.0".'),
+)
 
 
 def letter_option(command_: F) -> F:
