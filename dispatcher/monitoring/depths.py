@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Self
 
 from bindings import Binding
 from dispatcher.brokers.base import Broker
 from dispatcher.errors import BrokerError, InvalidOffsetMetadata
 from dispatcher.status import dead_letters
+from dispatcher.telemetry.periodic import Periodic
 
 __all__ = ["Depths"]
 
 logger = logging.getLogger("dispatcher.telemetry")
 
 
-class Depths:
+class Depths(Periodic):
     """Reads the depth of each function's dead letters, one function after the other. An async context manager.
 
     Args:
@@ -31,27 +30,16 @@ class Depths:
     """
 
     def __init__(self, bindings: Sequence[Binding], broker: Broker, *, app: str, interval: float = 30.0) -> None:
+        super().__init__("depths", interval)
         self._bindings = bindings
         self._broker = broker
         self._app = app
-        self._interval = interval
-        self._task: asyncio.Task[None] | None = None
         self.events: dict[str, int | None] = {}
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch(), name="depths")
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _watch(self) -> None:
-        while True:
-            for binding in self._bindings:
-                self.events[binding.name] = await self._read(binding)
-            await asyncio.sleep(self._interval)
+    async def look(self) -> None:
+        """Read all of them once."""
+        for binding in self._bindings:
+            self.events[binding.name] = await self._read(binding)
 
     async def _read(self, binding: Binding) -> int | None:
         try:

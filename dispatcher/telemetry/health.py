@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
 
 from dispatcher.telemetry.measures import Measured, Vitals
+from dispatcher.telemetry.periodic import Periodic
 
 __all__ = ["Check", "Health", "Verdict"]
 
@@ -71,7 +71,7 @@ class _Progress:
         return now - self.since if self.is_busy else 0.0
 
 
-class Health:
+class Health(Periodic):
     """Looks at the functions once a second, on the event loop, and tells any thread how they are. An async context manager.
 
     A function that is not alive is one that a restart would help: it has work in hand and completes nothing for longer than
@@ -85,21 +85,16 @@ class Health:
     """
 
     def __init__(self, workers: Sequence[Measured], loop: Loop, *, grace: float) -> None:
+        super().__init__("health", min(_INTERVAL, grace / 2))
         self._workers = workers
         self._loop = loop
         self._grace = grace
         self._progress: dict[str, _Progress] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._look()
-        self._task = asyncio.create_task(self._watch(), name="health")
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        # Before anybody can ask: a process of which nothing is known yet would be well.
+        await self.look()
+        return await super().__aenter__()
 
     def live(self) -> Verdict:
         """Whether this process goes on. From any thread."""
@@ -115,12 +110,8 @@ class Health:
         now = time.monotonic()
         return {name: each.stuck(now) for name, each in self._progress.items()}
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(min(_INTERVAL, self._grace / 2))
-            self._look()
-
-    def _look(self) -> None:
+    async def look(self) -> None:
+        """Note how each function is now."""
         now = time.monotonic()
         for worker in self._workers:
             vitals = worker.vitals()

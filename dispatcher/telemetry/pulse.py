@@ -13,9 +13,10 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from dispatcher.core.record import TopicPartition
+from dispatcher.telemetry.periodic import Periodic
 
 __all__ = ["InFlight", "Pulse", "in_flight"]
 
@@ -34,7 +35,7 @@ class Beating(Protocol):
         """Events whose function runs, of each partition that it holds."""
 
 
-class Pulse:
+class Pulse(Periodic):
     """Writes what the workers of this process have in flight. An async context manager.
 
     Args:
@@ -44,28 +45,20 @@ class Pulse:
     """
 
     def __init__(self, workers: Collection[Beating], data: Path, broker: str) -> None:
+        super().__init__("pulse", _INTERVAL)
         self._workers = workers
         self._path = data / "run" / f"{os.getpid()}.json"
         self._broker = broker
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._beat(), name="pulse")
-        return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().__aexit__(*exc_info)
         with contextlib.suppress(OSError):
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
-    async def _beat(self) -> None:
-        while True:
-            # A full disk is no reason to deliver nothing.
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(self._write, self._facts())
-            await asyncio.sleep(_INTERVAL)
+    async def look(self) -> None:
+        """Write what is in flight now. A full disk is no reason to deliver nothing."""
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._write, self._facts())
 
     def _facts(self) -> dict[str, Any]:
         groups = {
