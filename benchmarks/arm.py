@@ -19,7 +19,9 @@ def main(call: str, arguments: str) -> None:
     # What `dispatch run` does for its own process (server.tune_garbage_collector), for all arms alike.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    given = json.loads(arguments)
+    # What a bench gives to all of its arms may be more than one of them asks for.
+    takes = inspect.signature(run).parameters
+    given = {name: value for name, value in json.loads(arguments).items() if name in takes}
     figures = asyncio.run(run(**given)) if inspect.iscoroutinefunction(run) else run(**given)
     print(json.dumps(figures), flush=True)
 

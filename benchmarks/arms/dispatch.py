@@ -31,6 +31,13 @@ async def run_working(bootstrap: str, stream: str, events: int, concurrency: int
     return clock.figures()
 
 
+async def run_distinct(bootstrap: str, stream: str, events: int, concurrency: int) -> dict[str, float]:
+    """Consume so many events through a function with no work, in key order, with so many in flight."""
+    clock = Clock(events)
+    await _work(bootstrap, on_stream(stream, concurrency=concurrency)(handler(clock)))
+    return clock.figures()
+
+
 async def _work(bootstrap: str, handle: Callable[..., Any]) -> None:
     async with KafkaBroker(bootstrap) as broker:
         [binding] = bindings_of(handle)
