@@ -26,9 +26,8 @@ from bindings.invocation import Reply
 from dispatcher.brokers.base import Broker
 from dispatcher.brokers.streams import every_partition
 from dispatcher.clock import Clock
-from dispatcher.core.delivery import Delivery, record_size
-from dispatcher.core.offsets import OffsetMap
-from dispatcher.core.partition import Partition
+from dispatcher.core.delivery import Delivery
+from dispatcher.core.partition import lone_delivery
 from dispatcher.core.record import Outgoing, Record, TopicPartition
 from dispatcher.core.retries import judge
 from dispatcher.deadletters import Selection, Shelf
@@ -133,7 +132,7 @@ class Running:
         await self._invoker.close()
 
     async def _invoke(self, records: Sequence[Record]) -> tuple[list[Failure | None], list[Any]]:
-        batch = [_delivery(record) for record in records]
+        batch = [lone_delivery(record) for record in records]
         failures, results = await self._attempt(batch)
         for index, delivery in enumerate(batch):
             tries = 1
@@ -387,11 +386,6 @@ def _is_in(plan: Plan, event: str) -> bool:
         return False
     id_ = TopicPartition(topic, int(partition))
     return plan.starts.get(id_, 0) <= int(offset) < plan.ends.get(id_, 0)
-
-
-def _delivery(record: Record) -> Delivery:
-    partition = Partition(TopicPartition(record.topic, record.partition), record.offset, OffsetMap())
-    return Delivery(record, partition, None, record_size(record))
 
 
 def _result(record: Outgoing | Record) -> dict[str, Any]:

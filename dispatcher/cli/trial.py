@@ -22,10 +22,9 @@ from bindings.failure import Failure, failure_of, timed_out
 from bindings.invocation import Reply
 from bindings.results import encode
 from dispatcher.clock import Clock
-from dispatcher.core.delivery import Delivery, History, record_size
-from dispatcher.core.offsets import OffsetMap
-from dispatcher.core.partition import Partition
-from dispatcher.core.record import Outgoing, Record, TopicPartition
+from dispatcher.core.delivery import Delivery, History
+from dispatcher.core.partition import lone_delivery
+from dispatcher.core.record import Outgoing, Record
 from dispatcher.core.retries import Verdict, judge
 from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.local import LocalInvoker
@@ -131,8 +130,7 @@ class Trial:
         return None if verdict else Fate(record, "filtered")
 
     def _delivery(self, record: Record) -> Delivery:
-        partition = Partition(TopicPartition(record.topic, record.partition), record.offset, OffsetMap())
-        delivery = Delivery(record, partition, None, record_size(record))
+        delivery = lone_delivery(record)
         delivery.history = History(attempts=self._attempt - 1)
         return delivery
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dispatcher.core.delivery import Delivery
+from dispatcher.core.delivery import Delivery, record_size
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap, OffsetTracker, fit_metadata
-from dispatcher.core.record import Committed, TopicPartition
+from dispatcher.core.record import Committed, Record, TopicPartition
 
-__all__ = ["Partition"]
+__all__ = ["Partition", "lone_delivery"]
 
 #: Past this part of the metadata limit, new events of the partition wait until the map is smaller.
 _MAP_IS_FULL = 0.75
@@ -96,3 +96,9 @@ class Partition:
     def committed(self, commit: Committed) -> None:
         """Take note that the broker has ``commit``."""
         self._committed = commit
+
+
+def lone_delivery(record: Record) -> Delivery:
+    """A delivery of one event that no scheduler knows of, for trying a function on it: nothing waits for it, nothing is committed."""
+    partition = Partition(TopicPartition(record.topic, record.partition), record.offset, OffsetMap())
+    return Delivery(record, partition, None, record_size(record))
