@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
-import rich_click as click
+import click
 
 from dispatcher.cli.lazily import LazyGroup
 from dispatcher.errors import DispatchError
@@ -96,7 +96,7 @@ def _is_binding_error(error: Exception) -> bool:
     return errors is not None and isinstance(error, errors.BindingError)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dispatch-runtime", prog_name="dispatch")
 def cli() -> None:
     """Push events from streams into functions: in order, with retries, dead letters and precise offsets.

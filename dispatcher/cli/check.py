@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option, print_objects
 from dispatcher.cli.options import (

@@ -7,9 +7,10 @@ from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option, print_objects
+from dispatcher.cli.help import Group
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -36,7 +37,7 @@ class _Setting(NamedTuple):
     origin: Origin
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Look at the settings: dispatch.toml, the environment, flags."""
 

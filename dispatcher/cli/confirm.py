@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import rich_click as click
+import click
 
 from dispatcher.cli.output import fail, talk
 

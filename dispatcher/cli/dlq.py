@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.clearing import ClearingCommand
 from dispatcher.cli.confirm import confirm_options
 from dispatcher.cli.editing import edit
 from dispatcher.cli.formats import Format, output_option
+from dispatcher.cli.help import Group
 from dispatcher.cli.operations import find_operation, operations
 from dispatcher.cli.options import app_name, app_option, broker_option, open_broker, run_async
 from dispatcher.cli.output import command, print_json, print_lines, print_table, talk
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["dlq"]
 
 
-@click.group()
+@click.group(cls=Group)
 def dlq() -> None:
     """Look at dead letters, send them back to their function, or drop them.
 

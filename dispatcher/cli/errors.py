@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.confirm import audit
 from dispatcher.cli.formats import Format, output_option, print_found
+from dispatcher.cli.help import Group
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -55,7 +56,7 @@ _errors_options = together(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def errors() -> None:
     """What goes wrong, by cause: function, error type and the place in your code.
 

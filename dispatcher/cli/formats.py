@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-import rich_click as click
+import click
 
 from dispatcher.cli.output import print_json, print_table
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option, print_found
+from dispatcher.cli.help import Group
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -32,7 +33,7 @@ _STATES = {"pause": "paused", "resume": "running"}
 _LONGEST_NAME = 200
 
 
-@click.group()
+@click.group(cls=Group)
 def functions() -> None:
     """Pause functions and resume them, in every process of the app, and show who did it, when and why.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import rich_click as click
+import click
 
 from dispatcher.cli.confirm import audit, confirm, confirm_options
 from dispatcher.cli.formats import Format, output_option, print_found
+from dispatcher.cli.help import Group
 from dispatcher.cli.options import (
     app_argument,
     app_name,
@@ -65,7 +66,7 @@ class _Move(NamedTuple):
     end: int
 
 
-@click.group()
+@click.group(cls=Group)
 def groups() -> None:
     """Move the consumer groups of functions. Where they stand is shown by `dispatch status`."""
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option, print_objects
 from dispatcher.cli.options import app_argument, broker_option, open_broker, run_async

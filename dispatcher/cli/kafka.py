@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option
+from dispatcher.cli.help import Group
 from dispatcher.cli.output import command, print_json, talk
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ directory_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def kafka() -> None:
     """Run a real Apache Kafka on this machine, for development: no Docker, no installed Java.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import rich_click as click
+import click
+
+from dispatcher.cli.help import Group, with_help
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,15 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["LazyGroup"]
 
 
-class _Listed(click.RichCommand):
+class _Listed(click.Command):
     """A command of which the help of its group is all that is needed."""
 
     def __init__(self, name: str, place: str, help: str) -> None:  # noqa: A002 - click's name for it
-        super().__init__(name=name, help=help)
+        super().__init__(name, help=help)
         self.place = place
 
 
-class LazyGroup(click.RichGroup):
+class LazyGroup(Group):
     """A group that can list a command without importing it.
 
     Importing all commands took 45 of the 280 ms of ``dispatch --help``, and each of them pays for its neighbours'.
@@ -48,5 +50,5 @@ class LazyGroup(click.RichGroup):
     def _imported(self, listed: _Listed) -> click.Command:
         module, _, attribute = listed.place.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
-        self.commands[listed.name or attribute] = command
+        self.commands[listed.name or attribute] = with_help(command)
         return command

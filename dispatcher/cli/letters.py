@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.tailing import as_json as event_as_json
 from dispatcher.core.record import TopicPartition

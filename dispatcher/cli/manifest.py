@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import rich_click as click
+import click
 
 from dispatcher.cli.options import app_argument, app_name, app_option, functions, only_option
 from dispatcher.cli.output import print_json

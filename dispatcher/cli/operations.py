@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option, print_found
 from dispatcher.cli.options import app_name, app_option, broker_option, open_broker, run_async

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.config import DEFAULT_BROKER
 from dispatcher.errors import DispatchError

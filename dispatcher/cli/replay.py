@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.confirm import audit, confirm, confirm_options
 from dispatcher.cli.formats import Format, output_option

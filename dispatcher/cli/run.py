@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Literal
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option
 from dispatcher.cli.options import (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import rich_click as click
+import click
 
 from dispatcher.cli.options import app_name, app_option, broker_option, functions, together
 from dispatcher.cli.output import talk

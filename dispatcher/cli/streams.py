@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from dispatcher.cli.formats import Format, output_option, print_found
+from dispatcher.cli.help import Group
 from dispatcher.cli.options import broker_option, open_broker, run_async
 from dispatcher.cli.output import command, print_json, print_table, talk
 from dispatcher.cli.when import position
@@ -35,7 +36,7 @@ class _StreamName(click.ParamType[str]):
 stream_name = _StreamName()
 
 
-@click.group()
+@click.group(cls=Group)
 def streams() -> None:
     """Look at the streams of a broker, and make them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import rich_click as click
+import click
 
 from dispatcher.times import Position, parse_moment, parse_position
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from dispatcher.cli import COMMANDS, cli
 
@@ -35,9 +38,28 @@ def modules_after(dispatch: Any, *words: str) -> set[str]:
 def test_help_imports_nothing_that_takes_time(dispatch: Any) -> None:
     """The help needs neither the event loop nor pydantic nor a broker nor any command, so it is there at once."""
     modules = modules_after(dispatch, "--help")
-    assert {"dispatcher.cli", "rich_click"} < modules
-    assert not modules & {"asyncio", "pydantic", "bindings", "aiokafka", "sqlite3", "cel_expr_python", "rich.live"}
-    assert not {module for module in modules if module.startswith("dispatcher.cli.")} - {"dispatcher.cli.lazily"}
+    assert {"dispatcher.cli", "click"} < modules
+    assert not modules & {"asyncio", "pydantic", "bindings", "aiokafka", "sqlite3", "cel_expr_python", "rich"}
+    assert not {module for module in modules if module.startswith("dispatcher.cli.")} - {
+        "dispatcher.cli.lazily",
+        "dispatcher.cli.help",
+    }
+
+
+@pytest.mark.parametrize("words", [("--help",), ("dlq", "-h"), ("send", "-h")])
+def test_the_help_has_colours_on_a_terminal_alone_and_cuts_nothing_short(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headings and names are coloured where a person reads them, and neither in a file nor where NO_COLOR asks for none."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = CliRunner().invoke(cli, words, color=True).output
+    plain = CliRunner().invoke(cli, words).output
+    assert "\x1b[1mOptions:\x1b[0m" in coloured
+    assert click.unstyle(coloured) == plain
+    assert not re.search(r"\w\.\.\.$", plain, re.MULTILINE)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert CliRunner().invoke(cli, words, color=True).output == plain
 
 
 def test_a_command_imports_its_own_module_and_not_its_neighbours(dispatch: Any) -> None:
