@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from benchmarks.machine import installed
 from benchmarks.stage import Stage
 
 __all__ = ["Arm", "Bench", "Figures", "Goal", "PythonArm", "Round", "above", "figure", "ratio", "spread"]
@@ -29,6 +29,9 @@ class Arm(Protocol):
     def missing(self) -> str | None:
         """Why it can't run here; None when it can."""
 
+    def versions(self) -> Mapping[str, str]:
+        """The versions of what it is made of, beside what the whole bench is."""
+
     def command(self, given: Mapping[str, Any]) -> Sequence[str]:
         """The words that start it, with what the bench gives to all of its arms."""
 
@@ -42,7 +45,7 @@ class PythonArm:
         call: ``"module:function"``, below ``benchmarks.arms``; it takes keyword arguments and returns its figures, or is
             a coroutine function that does.
         own: arguments of its own, which go before those that the bench gives to all arms.
-        needs: modules that must be installed.
+        needs: distributions that must be installed; their versions are told.
         python: the interpreter, for a peer that needs an environment of its own.
     """
 
@@ -53,11 +56,13 @@ class PythonArm:
     python: str = sys.executable
 
     def missing(self) -> str | None:
-        """The module that is not installed."""
-        for module in self.needs:
-            if importlib.util.find_spec(module) is None:
-                return f"{module} is not installed: scripts/bench installs it"
-        return None
+        """What is not installed."""
+        absent = [name for name in self.needs if name not in self.versions()]
+        return f"{', '.join(absent)} is not installed: scripts/bench installs it" if absent else None
+
+    def versions(self) -> Mapping[str, str]:
+        """Those of what it needs, where that is installed."""
+        return installed(self.python, tuple(self.needs))
 
     def command(self, given: Mapping[str, Any]) -> Sequence[str]:
         """``python -m benchmarks.arm module:function {...}``."""

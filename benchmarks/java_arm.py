@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -43,6 +44,11 @@ class JavaArm:
             return str(error)
         return None
 
+    def versions(self) -> Mapping[str, str]:
+        """Java's, and those of the artifacts that are named."""
+        java = _version_of(find_java())
+        return {"Java": java} | {artifact: number for _, artifact, number in _coordinates(self.endpoint)}
+
     def command(self, given: Mapping[str, Any]) -> Sequence[str]:
         """``java ... Source arguments``."""
         return [*_start(self.source, self.endpoint), *self.arguments(given)]
@@ -66,6 +72,17 @@ def _start(source: str, endpoint: str) -> tuple[str, ...]:
     if "jdk.compiler@" in modules:
         return (*words, "-cp", classpath, str(path))
     raise KafkaUnavailable("no javac is on the PATH, and the Java that is here has no compiler")
+
+
+def _coordinates(endpoint: str) -> list[list[str]]:
+    return [each.split(":") for each in endpoint.split("+")]
+
+
+@functools.cache
+def _version_of(java: str) -> str:
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "([^"]+)"', said)
+    return found[1] if found else "unknown"
 
 
 @functools.cache

@@ -57,13 +57,16 @@ def measure(
             tell(f"{bench.name} {'warm-up' if number < 0 else number + 1}: {arm.name}: {_line(found[arm.name])}")
         if number >= 0:
             rounds.append(found)
+    where = machine(bench.packages)
+    for arm in arms:
+        where["versions"] |= arm.versions()
     return {
         "name": bench.name,
         "question": bench.question,
         "quick": quick,
         "runs": runs,
         "seconds": round(time.monotonic() - began, 1),
-        **machine(bench.packages),
+        **where,
         "given": {name: value for name, value in given.items() if name in {**bench.full, **bench.quick}},
         "goals": [_judged(goal, rounds, reasons) for goal in bench.goals],
         "arms": {arm.name: _summary([found[arm.name] for found in rounds]) for arm in arms},
