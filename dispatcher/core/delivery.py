@@ -111,6 +111,7 @@ class Delivery:
         """Its history, made when there is none yet."""
         if self.history is None:
             self.history = History()
+            self.partition.offsets.has_histories = True
         return self.history
 
 
