@@ -26,7 +26,7 @@ class Clock:
         self._events = events
         self._finished = finished
         self._in_flight = 0
-        self._before = 0
+        self._before = self._timed = 0
         self._first = self._last = 0.0
         self._cpu = 0.0
 
@@ -42,6 +42,8 @@ class Clock:
         elif self.seen >= self._events and not self._last:
             self._last = time.perf_counter()
             self._cpu += time.process_time()
+            # More may come before the arm has stopped.
+            self._timed = self.seen - self._before
             if self._finished is not None:
                 self._finished()
 
@@ -60,6 +62,7 @@ class Clock:
         if self.seen == self._events:
             self._last = time.perf_counter()
             self._cpu += time.process_time()
+            self._timed = self.seen
             if self._finished is not None:
                 self._finished()
 
@@ -76,13 +79,12 @@ class Clock:
         """
         if not self._last:
             raise RuntimeError(f"{self.seen} of {self._events} events came")
-        timed = self.seen - self._before
         seconds = self._last - self._first
         return {
-            "rate": timed / seconds,
-            "cpu_us": self._cpu / timed * 1e6,
+            "rate": self._timed / seconds,
+            "cpu_us": self._cpu / self._timed * 1e6,
             "seconds": seconds,
-            "events": self.seen,
+            "events": self._timed,
             # A function that never waits is alone.
             "peak": self.peak or 1,
         }
