@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from dispatcher.telemetry.metrics import Statistics
@@ -24,6 +24,12 @@ log = logging.getLogger("dispatcher.report")
 
 _WINDOW: Final = 5.0
 _COLOURS: Final = {"running": "green", "paused": "yellow", "joining": "cyan", "draining": "yellow", "stopped": "dim"}
+
+
+#: Columns that a narrow terminal goes without, the first of them first. What is left tells whether all is well.
+_DISPENSABLE: Final = ("retries", "running", "parked", "events/s", "done")
+_NAME: Final = 24
+_GAP: Final = 2
 
 
 class Watched(Protocol):
@@ -132,22 +138,31 @@ class Report:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        rows = [self._cells(s) for s in all_statistics]
+        titles, room = _fitting(rows, self._console.width)
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
         table.add_column("function", no_wrap=True, min_width=12)
-        table.add_column("state", no_wrap=True)
-        for title in ("events/s", "done", "lag", "retries", "running", "parked", "dead letters"):
-            table.add_column(title, justify="right")
-        for s in all_statistics:
-            table.add_row(
-                Text(printable(s.function)),
-                Text(s.state, style=_COLOURS[s.state]),
-                *(number(value) for value in (self.rate(s.function), s.done, s.backlog, s.retried)),
-                number(s.in_flight),
-                Text(number(s.parked), style="yellow" if s.parked else ""),
-                Text(number(s.dead_lettered), style="bold red" if s.dead_lettered else ""),
-            )
+        for title in titles:
+            table.add_column(title, no_wrap=True, justify="left" if title == "state" else "right")
+        for s, cells in zip(all_statistics, rows, strict=True):
+            name = Text(printable(s.function))
+            name.truncate(room, overflow="ellipsis")
+            table.add_row(name, *(Text(*cells[title]) for title in titles))
         head = Text(f"{printable(self._title)}  {duration(self._clock() - self._began)}", style="dim")
         return Group(head, table)
+
+    def _cells(self, s: Statistics) -> dict[str, tuple[str, str]]:
+        """Text and style of each column but the name's."""
+        return {
+            "state": (s.state, _COLOURS[s.state]),
+            "events/s": (number(self.rate(s.function)), ""),
+            "done": (number(s.done), ""),
+            "lag": (number(s.backlog), ""),
+            "retries": (number(s.retried), ""),
+            "running": (number(s.in_flight), ""),
+            "parked": (number(s.parked), "yellow" if s.parked else ""),
+            "dead letters": (number(s.dead_lettered), "bold red" if s.dead_lettered else ""),
+        }
 
     def say(self, all_statistics: Sequence[Statistics]) -> None:
         """Log a line for each function that has news: at once for what is notable, else every interval."""
@@ -175,3 +190,15 @@ class Report:
             if value := getattr(s, name):
                 parts.append(f"{name.replace('_', ' ')} {number(value)}")
         return ", ".join(parts)
+
+
+def _fitting(rows: Sequence[Mapping[str, tuple[str, str]]], width: int) -> tuple[list[str], int]:
+    """The columns for which there is room, and what they leave for the name."""
+    titles = list(rows[0]) if rows else []
+    widths = {title: _GAP + max(len(title), *(len(row[title][0]) for row in rows)) for title in titles}
+    room = width - sum(widths.values())
+    for title in _DISPENSABLE:
+        if titles and room < _NAME:
+            titles.remove(title)
+            room += widths[title]
+    return titles, max(room, 12)

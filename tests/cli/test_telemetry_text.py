@@ -119,6 +119,34 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert report.rate("f") == 0.0
 
 
+@pytest.mark.parametrize(
+    ("width", "gone"),
+    [
+        (200, set()),
+        (80, {"retries", "running", "parked"}),
+        (70, {"retries", "running", "parked", "events/s"}),
+        (46, {"retries", "running", "parked", "events/s", "done"}),
+    ],
+)
+def test_a_narrow_terminal_shows_fewer_columns_and_each_whole(width: int, gone: set[str]) -> None:
+    """What tells whether all is well stays, state, lag and dead letters; titles and numbers are whole, the name is cut alone."""
+    console = Console(file=io.StringIO(), width=width)
+    report = Report([], console, title="t", clock=lambda: 0.0)
+    name = "send_the_confirmation_of_an_order_to_its_customer"
+    counts = {"backlog": 1_234_567, "dead_lettered": 17, "done": 98_765}
+    console.print(report.table([statistics(name, **counts), statistics("f", **counts)]))
+    _, titles, long, short = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    every = ["state", "events/s", "done", "lag", "retries", "running", "parked", "dead letters"]
+    assert titles.split("  ")[0] == "function"
+    assert [title for title in every if title in titles] == [title for title in every if title not in gone]
+    for line in (long, short):
+        assert line.split()[1] == "running"
+        assert "1,234,567" in line
+        assert line.split()[-1] == "17"
+        assert len(line.rstrip()) <= width
+    assert long.split()[0] == name or long.split()[0].endswith("…")
+
+
 def test_off_a_terminal_news_is_said_at_once_and_the_rest_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     """The first dead letter and a change of state get their line at once, growth of the counts every interval, silence none."""
     caplog.set_level(logging.INFO)
