@@ -108,10 +108,12 @@ class Delivery:
         return self.record if self.history is None or self.history.origin is None else self.history.origin
 
     def remember(self) -> History:
-        """Its history, made when there is none yet."""
+        """Its history to be written to, made when there is none yet."""
+        offsets = self.partition.offsets
+        offsets.touched += 1
         if self.history is None:
             self.history = History()
-            self.partition.offsets.has_histories = True
+            offsets.has_histories = True
         return self.history
 
 

@@ -78,16 +78,23 @@ class OffsetTracker:
             the order of insertion, and records are admitted in theirs). The first is the lowest not done.
         end: the offset after the last one received.
         has_histories: whether a pending delivery may have a history, so that attempts must be looked for.
+        touched: how often a history was, so that attempts may have changed since the last look.
     """
 
-    __slots__ = ("attempts", "end", "has_histories", "pending", "restored")
+    __slots__ = ("attempts", "end", "has_histories", "pending", "restored", "touched")
 
     def __init__(self, position: int, offsets: OffsetMap) -> None:
         self.end = position
         self.has_histories = False
+        self.touched = 0
         self.pending: dict[int, Delivery] = {}
         self.restored = deque(offsets.done)
         self.attempts = dict(offsets.attempts)
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """As long as it is the same, so are the position and the map: what is admitted moves the end, what is done is counted."""
+        return self.end, len(self.pending), self.touched
 
     @property
     def position(self) -> int:
@@ -176,7 +183,10 @@ def fit_metadata(
     done, attempts = list(offsets.done), sorted(offsets.attempts.items())
     while done or attempts:
         wide = bool(done) and done[-1][1] - position > _MAX_BITS
-        texts = [_encode(position, done, attempts, kind) for kind in kinds if not (wide and kind in "bB")]
+        tried = _write_attempts(position, attempts)
+        bodies = {"r": _write_runs(position, done), "b": b"" if wide else _write_bits(position, done)}
+        sealed = {form: _varint(len(body)) + body + tried for form, body in bodies.items()}
+        texts = [_encode(position, sealed[kind.lower()], kind) for kind in kinds if not (wide and kind in "bB")]
         text = min((text for text in texts if text is not None), key=len, default=None)
         if text is not None and len(text) <= limit:
             return text, whole
@@ -248,16 +258,7 @@ def _gaps(offsets: Sequence[int], end: int) -> list[tuple[int, int]]:
     return gaps
 
 
-def _encode(
-    position: int, done: Sequence[tuple[int, int]], attempts: Sequence[tuple[int, int]], kind: str
-) -> str | None:
-    body = _write_runs(position, done) if kind in "rR" else _write_bits(position, done)
-    parts = [_varint(len(body)), body]
-    previous = position
-    for offset, count in attempts:
-        parts += (_varint(offset - previous), _varint(count))
-        previous = offset
-    data = b"".join(parts)
+def _encode(position: int, data: bytes, kind: str) -> str | None:
     if len(data) >= _MAX_BODY:
         # However small it deflates, nobody would read it back.
         return None
@@ -272,18 +273,28 @@ def _checksum(position: int, body: bytes) -> bytes:
 
 
 def _write_runs(position: int, done: Iterable[tuple[int, int]]) -> bytes:
-    out = bytearray()
+    numbers: list[int] = []
     for start, stop in done:
-        out += _varint(start - position)
-        out += _varint(stop - start)
+        numbers += (start - position, stop - start)
         position = stop
-    return bytes(out)
+    return _all_varints(numbers)
+
+
+def _write_attempts(position: int, attempts: Iterable[tuple[int, int]]) -> bytes:
+    numbers: list[int] = []
+    for offset, count in attempts:
+        numbers += (offset - position, count)
+        position = offset
+    return _all_varints(numbers)
 
 
 def _write_bits(position: int, done: Sequence[tuple[int, int]]) -> bytes:
-    bits = 0
+    digits: list[str] = []
     for start, stop in done:
-        bits |= ((1 << (stop - start)) - 1) << (start - position)
+        digits += ("0" * (start - position), "1" * (stop - start))
+        position = stop
+    # By its digits, a number that is read from the highest: setting bits in one takes a copy of it for each range.
+    bits = int("".join(digits)[::-1] or "0", 2)
     return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
 
@@ -326,6 +337,13 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _all_varints(numbers: Sequence[int]) -> bytes:
+    """Each of the numbers as a varint; most are below 128, and bytes as they are."""
+    if max(numbers, default=0) <= 0x7F:
+        return bytes(numbers)
+    return b"".join([_varint(number) for number in numbers])
 
 
 def _varints(body: bytes) -> Iterator[int]:

@@ -675,11 +675,12 @@ class Scheduler:
         restored = owned.offsets.attempts
         for offset in [offset for offset, count in restored.items() if count >= most]:
             del restored[offset]
+            owned.offsets.touched += 1
         for delivery in owned.pending.values():
             history = delivery.history
             # Not of one whose dead letter is being written: that tells how many there were.
             if history is not None and history.attempts >= most and delivery.state != State.SETTLING:
-                history.attempts = 0
+                delivery.remember().attempts = 0
 
     def _requeue(
         self,
