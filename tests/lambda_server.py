@@ -65,6 +65,7 @@ class _Function:
     processes: int
     timeout: float
     cold_start: float
+    environment: Mapping[str, str]
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     queue: asyncio.Queue[_Invocation] = field(default_factory=asyncio.Queue)
     current: dict[str, _Invocation] = field(default_factory=dict)
@@ -112,9 +113,10 @@ class LambdaServer:
         processes: int = 1,
         timeout: float = 30.0,
         cold_start: float = 0.0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Deploy a function: ``module.attribute`` in a folder, or several, parted by ``os.pathsep``."""
-        function = _Function(name, handler, str(path), processes, timeout, cold_start)
+        function = _Function(name, handler, str(path), processes, timeout, cold_start, environment or {})
         application = web.Application(client_max_size=64 << 20)
         application.router.add_get(f"{_RUNTIME}/invocation/next", partial(self._next, function))
         application.router.add_post(f"{_RUNTIME}/invocation/{{id}}/response", partial(self._answer, function, None))
@@ -209,6 +211,7 @@ class LambdaServer:
             "LAMBDA_TASK_ROOT": function.path.partition(os.pathsep)[0],
             "PYTHONPATH": function.path,
             "_HANDLER": function.handler,
+            **function.environment,
         }
         starts = (
             f"import sys, time; time.sleep({function.cold_start}); sys.argv = ['bootstrap', {function.handler!r}]\n"

@@ -35,6 +35,7 @@ FLOORS = {
     "dispatcher.devkafka": 2,
     "dispatcher.core": 2,
     "dispatcher.config": 2,
+    "dispatcher.exports": 2,
     "dispatcher.jsondiff": 1,
     "dispatcher.clock": 1,
     "dispatcher.errors": 1,

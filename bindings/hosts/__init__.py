@@ -2,6 +2,7 @@
 
 ==================================  =============================================================================
 :mod:`~.aws_lambda`                 ``handler(fn)``: a Lambda handler for Kafka events
+:mod:`~.lambda_function`            the Lambda handler of the function that ``DISPATCH_FUNCTION`` names
 :mod:`~.functions_framework`        ``http(fn)`` and ``cloud_event(fn)``: for Google's Functions Framework
 :mod:`~.asgi`                       ``app(fn, ...)``: an ASGI application, for containers, Knative, Cloud Run, Azure
 ==================================  =============================================================================

@@ -22,8 +22,8 @@ from dispatcher.errors import ConfigurationError
 
 __all__ = ["Layer", "Place", "environment", "file_layers", "merge", "same_name"]
 
-#: Read before the settings are, or set by the supervisor for its processes.
-NOT_SETTINGS = frozenset({"DISPATCH_CONFIG", "DISPATCH_PROFILE", "DISPATCH_LIFELINE_FD"})
+#: Read before the settings are, set by the supervisor for its processes, or read by a function in Lambda.
+NOT_SETTINGS = frozenset({"DISPATCH_CONFIG", "DISPATCH_PROFILE", "DISPATCH_LIFELINE_FD", "DISPATCH_FUNCTION"})
 #: What Kubernetes sets in every container when there is a service named ``dispatch``.
 _OF_KUBERNETES = re.compile(r"DISPATCH_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 #: Tables that are one value: the parts of two of them make no third.
@@ -175,7 +175,12 @@ def environment(environ: Mapping[str, str] = os.environ) -> Layer:
 
     settings = {PREFIX + name.upper() for name in Document.model_fields}
     kafka = {PREFIX + "KAFKA__" + name.upper() for name in KafkaOptions.model_fields}
-    known = (settings | kafka | NOT_SETTINGS) - {PREFIX + "KAFKA", PREFIX + "FUNCTIONS", "DISPATCH_LIFELINE_FD"}
+    known = (settings | kafka | NOT_SETTINGS) - {
+        PREFIX + "KAFKA",
+        PREFIX + "FUNCTIONS",
+        "DISPATCH_LIFELINE_FD",
+        "DISPATCH_FUNCTION",
+    }
     problems = [
         Problem(said[name], "", f"there is no such setting{nearest(name, known, prefix=PREFIX)}")
         for name in sorted(said)

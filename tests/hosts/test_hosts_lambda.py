@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,32 @@ async def test_a_payload_that_is_no_kafka_event_is_an_error(lambdas: LambdaServe
     ):
         assert came.headers["X-Amz-Function-Error"] == "Unhandled"
         assert (await came.json())["errorType"] == "EnvelopeError"
+
+
+async def test_a_function_is_named_by_the_environment(lambdas: LambdaServer, tmp_path: Path) -> None:
+    """The ready handler serves what DISPATCH_FUNCTION names, so that a function's folder needs no file for Lambda; what names none
+    ends the start with the reason, in the log and before any event."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "function.py").write_text(
+        "from bindings import on_stream\n\n@on_stream('orders', emits='seen')\ndef see(order: dict) -> dict:\n    return order\n"
+        "\n@on_stream('orders')\ndef other(order: dict) -> None: ...\n"
+    )
+    path = Path(os.pathsep.join((str(package), str(PATH))))
+    ready = "bindings.hosts.lambda_function.lambda_handler"
+    await lambdas.add("see", ready, path=path, environment={"DISPATCH_FUNCTION": "function:see"})
+    error, came = await invoke(lambdas, "see", [WireRecord("orders", 0, 1, 0, b"k", b'{"n": 1}')], FROM_DISPATCHER)
+    assert error is None
+    assert [json.loads(each.value) for each in reply.decode(came["dispatch"], 1).results] == [{"n": 1}]
+    for number, (environment, why) in enumerate(
+        [
+            ({}, "set DISPATCH_FUNCTION"),
+            ({"DISPATCH_FUNCTION": "function"}, "names 2 functions"),
+            ({"DISPATCH_FUNCTION": "function:se"}, "did you mean see"),
+        ]
+    ):
+        name = f"wrong-{number}"
+        await lambdas.add(name, ready, path=path, environment=environment)
+        async with asyncio.timeout(30):
+            while why not in lambdas.log(name):
+                await asyncio.sleep(0.05)
