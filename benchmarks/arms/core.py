@@ -29,9 +29,10 @@ class Event(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-def run(events: int, partitions: int = 1, keys: int = 10_000, holes: int = 0) -> dict[str, float]:
+def run(events: int, partitions: int = 1, keys: int = 10_000, holes: int = 0, within: bool = False) -> dict[str, float]:
     """Take so many events through, over so many partitions and keys, while so many events beside them stay undone.
 
+    The holes are in a partition of their own, or ``within`` the first of those that go on, so that its map is another at each commit.
     Returns the microseconds of CPU time that an event takes, from its admission until it is committed.
     """
 
@@ -43,8 +44,8 @@ def run(events: int, partitions: int = 1, keys: int = 10_000, holes: int = 0) ->
     for number in range(partitions + 1):
         scheduler.assign(TopicPartition(STREAM, number), 0)
     if holes:
-        _leave(scheduler, TopicPartition(STREAM, partitions), holes)
-    fetches = list(_fetches(events, partitions, keys))
+        _leave(scheduler, TopicPartition(STREAM, 0 if within else partitions), holes)
+    fetches = list(_fetches(events, partitions, keys, first=2 * holes if within else 0))
     gc.collect()
     gc.freeze()
     done, committed = 0, 0
@@ -59,21 +60,21 @@ def run(events: int, partitions: int = 1, keys: int = 10_000, holes: int = 0) ->
             scheduler.committed(scheduler.due_commits())
             committed = done
     spent = time.process_time() - began
-    if scheduler.counters.done < events:
+    if scheduler.counters.done - holes < events:
         raise RuntimeError(f"{scheduler.counters.done} of {events} events are done")
     return {"cpu_us": spent / events * 1e6, "events": events}
 
 
-def _fetches(events: int, partitions: int, keys: int) -> Iterator[tuple[TopicPartition, list[Event]]]:
+def _fetches(events: int, partitions: int, keys: int, first: int) -> Iterator[tuple[TopicPartition, list[Event]]]:
     """What the broker hands over: the partitions in turn, each fetch from one of them, as aiokafka does."""
     values = [b"%d" % number for number in range(keys)]
-    offsets = [0] * partitions
+    offsets = [first, *[0] * (partitions - 1)]
     for number in range(-(-events // FETCH)):
         partition = number % partitions
-        first, count = offsets[partition], min(FETCH, events - number * FETCH)
+        begin, count = offsets[partition], min(FETCH, events - number * FETCH)
         offsets[partition] += count
         records = [
-            Event(STREAM, partition, first + index, 0, values[(number * FETCH + index) % keys], b"v" * 60)
+            Event(STREAM, partition, begin + index, 0, values[(number * FETCH + index) % keys], b"v" * 60)
             for index in range(count)
         ]
         yield TopicPartition(STREAM, partition), records
@@ -82,7 +83,9 @@ def _fetches(events: int, partitions: int, keys: int) -> Iterator[tuple[TopicPar
 def _leave(scheduler: Scheduler, partition: TopicPartition, holes: int) -> None:
     """Every other event of a partition is done, and the others wait for an attempt that does not come."""
     failure = Failure(kind=FailureKind.FUNCTION, error_type="ValueError", message="no", retry_after=3_600.0)
-    records = [Event(STREAM, partition.partition, offset, 0, b"%d" % offset, b"v" * 60) for offset in range(2 * holes)]
+    records = [
+        Event(STREAM, partition.partition, offset, 0, b"hole-%d" % offset, b"v" * 60) for offset in range(2 * holes)
+    ]
     scheduler.admit(partition, records, now=0.0)
     while (delivery := scheduler.take(0.0)) is not None:
         if delivery.record.offset % 2:
