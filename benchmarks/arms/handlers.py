@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from pydantic_core import from_json
 
 from benchmarks.clock import Clock
 from benchmarks.orders import Order, work_of
@@ -26,10 +27,10 @@ class OrderStruct(msgspec.Struct):
 #: What a function asks for, by name.
 PARAMETERS: dict[str, Any] = {"pydantic": Order, "dict": dict, "bytes": bytes, "msgspec": OrderStruct}
 
-#: The fastest way from bytes to it, for arms that decode by hand.
+#: The fastest documented way from bytes to it, for arms that decode by hand; a dict as the dispatcher decodes it.
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     "pydantic": Order.model_validate_json,
-    "dict": msgspec.json.Decoder(dict).decode,
+    "dict": from_json,
     "bytes": bytes,
     "msgspec": msgspec.json.Decoder(OrderStruct).decode,
 }
