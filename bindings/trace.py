@@ -45,6 +45,10 @@ class TraceContext(NamedTuple):
         """Whether whoever began it records the trace."""
         return int(self.traceparent[53:55], 16) & 1 == 1
 
+    def headers(self) -> dict[str, str]:
+        """The two as headers of a request, the second where it is not empty."""
+        return {name: text for name, text in self._asdict().items() if text}
+
 
 #: The trace of the invocation that runs in this task or thread; None where nobody traces it.
 current_trace: ContextVar[TraceContext | None] = ContextVar("dispatch_trace", default=None)

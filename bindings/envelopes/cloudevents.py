@@ -12,6 +12,7 @@ protocol binding for events that are CloudEvents already.
 ``kafkatopic``       with ``kafkapartition`` and ``kafkaoffset``: the coordinates
 ``kafkakey``         base64: a key that is no text
 ``kafkatimestamp``   the record's timestamp in milliseconds, when ``time`` is the event's own
+``traceparent``      with ``tracestate``: those of the record's headers, when it has them (the extension of that name)
 ``kafkaheaders``     base64 of a JSON list of ``[name, base64 | null]``: the record's headers, when it has any
 ===================  =========================================================================================
 
@@ -34,6 +35,7 @@ from pydantic_core import SchemaValidator, core_schema, from_json
 
 from bindings.calling import RecordLike
 from bindings.envelopes.record import EnvelopeError, WireRecord, checked, event_id
+from bindings.trace import trace_of
 
 __all__ = [
     "BATCH",
@@ -314,7 +316,10 @@ def _attributes(record: RecordLike, source: str | None, type_: str | None, conte
     if record.value is not None:
         attributes["datacontenttype"] = content_type
     if record.headers:
-        attributes |= _own_attributes(record.headers)
+        own = _own_attributes(record.headers)
+        if "traceparent" not in own and (trace := trace_of(record.headers)) is not None:
+            attributes |= trace.headers()
+        attributes |= own
         if attributes.get("time") != time:
             attributes["kafkatimestamp"] = str(record.timestamp)
     attributes["kafkatopic"] = record.topic

@@ -243,20 +243,24 @@ class _Replay:
         from dispatcher.server import Server
         from dispatcher.telemetry.logs import configure
         from dispatcher.telemetry.summary import handled
+        from dispatcher.telemetry.tracing import opened
         from dispatcher.worker import Worker
 
         console = stderr_console()
         configure(console, level="warning")
-        worker = Worker(
-            binding,
-            broker,
-            app=self._app,
-            settings=configuration().named(self._app),
-            invoker=make_invoker(binding, self._target),
-            span=plan.span(emit=emit),
-        )
-        async with progress("replayed", plan.events, lambda: handled(worker.statistics()), console):
-            summary = await Server([worker]).run()
+        settings = configuration().named(self._app)
+        async with opened(settings) as tracing:
+            worker = Worker(
+                binding,
+                broker,
+                app=self._app,
+                settings=settings,
+                invoker=make_invoker(binding, self._target),
+                tracing=tracing,
+                span=plan.span(emit=emit),
+            )
+            async with progress("replayed", plan.events, lambda: handled(worker.statistics()), console):
+                summary = await Server([worker]).run()
         return summary, worker.has_abandoned_threads or summary.forced
 
     async def reset(self, start: Position, *, dry_run: bool, yes: bool, no_input: bool, **where: Any) -> None:

@@ -126,13 +126,14 @@ async def _work(
     from dispatcher.server import Server, tune_garbage_collector
     from dispatcher.telemetry.pulse import Pulse
     from dispatcher.telemetry.report import Report
+    from dispatcher.telemetry.tracing import opened
     from dispatcher.telemetry.watchdog import LoopWatchdog
     from dispatcher.worker import Worker
 
     bindings = [function.binding for function in found]
     # In this process only: the watchdog is of its event loop, which others do not block.
     local = [function.binding for function in found if function.target_name == "local"]
-    async with open_broker(settings.broker) as broker:
+    async with open_broker(settings.broker) as broker, opened(settings) as tracing:
         await _require_streams(bindings, broker, settings.broker)
         control = Control(broker, settings.app, create=settings.create_topics) if settings.control == "on" else None
         workers = [
@@ -143,6 +144,7 @@ async def _work(
                 settings=settings,
                 until_caught_up=until_caught_up,
                 invoker=make_invoker(function.binding, function.target),
+                tracing=tracing,
                 on_pause=None if control is None else partial(control.paused_itself, function.binding.name),
             )
             for function in found

@@ -38,6 +38,13 @@ class Settings:
             this port and those that follow.
         otlp: an OpenTelemetry collector to which metrics are pushed by OTLP over HTTP, every 30 s: ``http://host:4318``.
             To none by default. Headers and certificates are read from OpenTelemetry's own ``OTEL_EXPORTER_OTLP_*`` variables.
+        traces: the OpenTelemetry collector to which the traces of invocations are exported by OTLP over HTTP:
+            ``http://host:4318``; or ``"on"``: to that of ``otlp``, else where ``OTEL_EXPORTER_OTLP_ENDPOINT`` says. No traces
+            by default. A TracerProvider that the functions' code has set is used as it is.
+        trace_ratio: which part of the invocations is traced, 0 to 1, among those whose events bring no trace of their
+            own; theirs say whether they are sampled. As ``OTEL_TRACES_SAMPLER`` says when it is left out: all.
+        trace_parent: what the trace of an event's producer is to an invocation: ``"link"``: each invocation begins a trace
+            with links to those of its events; ``"event"``: an invocation of one event goes on with that event's trace.
         liveness_grace: seconds after which ``/livez`` says no: of a blocked event loop, or beyond a function's ``timeout``
             while it has work in hand and completes nothing.
     """
@@ -54,6 +61,9 @@ class Settings:
     max_poll_records: int = 500
     monitoring: int | str | None = None
     otlp: str | None = None
+    traces: str | None = None
+    trace_ratio: float | None = None
+    trace_parent: Literal["link", "event"] = "link"
     liveness_grace: float = 30.0
 
     def __post_init__(self) -> None:
@@ -68,6 +78,10 @@ class Settings:
             address(self.monitoring)
         if self.otlp is not None and not self.otlp.startswith(("http://", "https://")):
             raise ConfigurationError(f"otlp={self.otlp!r} is no collector: write http://host:4318")
+        if self.traces is not None and self.traces != "on" and not self.traces.startswith(("http://", "https://")):
+            raise ConfigurationError(f'traces={self.traces!r} is no collector: write http://host:4318, or "on"')
+        if self.trace_ratio is not None and not 0 <= self.trace_ratio <= 1:
+            raise ConfigurationError("trace_ratio is from 0 to 1")
         if self.liveness_grace <= 0:
             raise ConfigurationError("liveness_grace is more than 0 seconds")
 

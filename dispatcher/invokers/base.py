@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from bindings import Emit
 from bindings.invocation import Reply
 from dispatcher.core.delivery import Delivery
 
-__all__ = ["Invoker", "WarmsUp"]
+__all__ = ["Call", "CallsOut", "Invoker", "WarmsUp"]
 
 
 class Invoker(Protocol):
@@ -39,3 +39,22 @@ class WarmsUp(Protocol):
 
     async def warm_up(self) -> None:
         """Wake the target up. What can't be done is logged, and never raised."""
+
+
+class Call(NamedTuple):
+    """What a trace says of a call over a network.
+
+    Attributes:
+        name: of its span.
+        attributes: by OpenTelemetry's conventions; no part of a URL that could be secret.
+    """
+
+    name: str
+    attributes: Mapping[str, str | int]
+
+
+@runtime_checkable
+class CallsOut(Protocol):
+    """An invoker whose function is behind a network."""
+
+    call: Call

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,11 +16,11 @@ from typing import Final, Self
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics import export as sdk
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from dispatcher.core.counters import Histogram
 from dispatcher.telemetry.catalogue import METRICS, Metric
+from dispatcher.telemetry.resource import resource_of
 from dispatcher.telemetry.snapshot import Snapshot
 from dispatcher.telemetry.throttle import Throttle
 
@@ -111,10 +109,8 @@ def _data(snapshot: Snapshot, began: int) -> sdk.MetricsData:
     for name, labels, value in snapshot.samples():
         found.setdefault(name, []).append((labels, value))
     metrics = [_metric(METRICS[name], points, began, now) for name, points in found.items()]
-    instance = f"{socket.gethostname()}-{os.getpid()}"
-    resource = Resource.create({"service.name": snapshot.app, "service.instance.id": instance})
     scope = InstrumentationScope("dispatcher")
-    return sdk.MetricsData([sdk.ResourceMetrics(resource, [sdk.ScopeMetrics(scope, metrics, "")], "")])
+    return sdk.MetricsData([sdk.ResourceMetrics(resource_of(snapshot.app), [sdk.ScopeMetrics(scope, metrics, "")], "")])
 
 
 def _metric(

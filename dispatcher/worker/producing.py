@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bindings import Binding
 from bindings.failure import Failure, FailureKind
@@ -17,6 +18,9 @@ from dispatcher.core.settlement import DeadLettered, Moved, Settlement
 from dispatcher.errors import BrokerError, RecordTooLarge
 from dispatcher.telemetry.throttle import Throttle
 from dispatcher.worker.records import dead_letter, retry_copy, truncated
+
+if TYPE_CHECKING:
+    from dispatcher.worker.tracing import Settling
 
 __all__ = ["SettlementWriter"]
 
@@ -44,7 +48,7 @@ class SettlementWriter:
         self._making = asyncio.Lock()
         self._throttle = Throttle(10.0)
 
-    async def write(self, settlement: Settlement, results: Sequence[Outgoing]) -> bool:
+    async def write(self, settlement: Settlement, results: Sequence[Outgoing], trace: Settling | None = None) -> bool:
         """Produce all records of a settlement; False when its partitions went before that could be done.
 
         A topic that refuses or is down holds up its own events and no others: their offsets are not
@@ -52,9 +56,11 @@ class SettlementWriter:
         """
         left: list[_Due] = [
             *((record, None) for record in results),
-            *((self._letter(letter), letter) for letter in settlement.dead),
-            *((retry_copy(self._binding, moved), moved) for moved in settlement.moved),
+            *((self._letter(letter, trace), letter) for letter in settlement.dead),
+            *((retry_copy(self._binding, moved, trace), moved) for moved in settlement.moved),
         ]
+        if trace is not None:
+            trace.sending(record.topic for record, _ in left)
         wait, tries = _FIRST_WAIT, 0
         while left:
             try:
@@ -70,13 +76,13 @@ class SettlementWriter:
                 if isinstance(outcome, RecordTooLarge) and (
                     tries % _CUT_EVERY == 0 or not isinstance(source, DeadLettered)
                 ):
-                    instead = self._shrink(settlement, record, source, outcome)
+                    instead = self._shrink(settlement, record, source, outcome, trace)
                 if instead is not None:
                     smaller += instead
                 elif isinstance(outcome, BrokerError):
                     self._complain(record, outcome)
                     # Whole again: a topic that took not even the smallest copy may take everything once it is mended.
-                    again.append((self._letter(source) if isinstance(source, DeadLettered) else record, source))
+                    again.append((self._letter(source, trace) if isinstance(source, DeadLettered) else record, source))
             if not settlement.done:
                 again = [(record, source) for record, source in again if source is not None]
             left = smaller + again
@@ -99,7 +105,12 @@ class SettlementWriter:
             return self._producer
 
     def _shrink(
-        self, settlement: Settlement, record: Outgoing, source: DeadLettered | Moved | None, error: RecordTooLarge
+        self,
+        settlement: Settlement,
+        record: Outgoing,
+        source: DeadLettered | Moved | None,
+        error: RecordTooLarge,
+        trace: Settling | None,
     ) -> list[_Due] | None:
         """What to write instead of a record that its topic does not take; None when it is as small as can be."""
         if isinstance(source, DeadLettered):
@@ -130,10 +141,10 @@ class SettlementWriter:
             return []
         letters = [self._bury(delivery, failure) for delivery in given_up]
         settlement.dead.extend(letters)
-        return [(self._letter(letter), letter) for letter in letters]
+        return [(self._letter(letter, trace), letter) for letter in letters]
 
-    def _letter(self, letter: DeadLettered) -> Outgoing:
-        return dead_letter(self._binding, letter)
+    def _letter(self, letter: DeadLettered, trace: Settling | None) -> Outgoing:
+        return dead_letter(self._binding, letter, trace)
 
     @staticmethod
     def _bury(delivery: Delivery, failure: Failure) -> DeadLettered:

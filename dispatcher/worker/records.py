@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from bindings import Binding, Emit
 from bindings.errors import InvalidOutcome
 from bindings.results import encode
+from bindings.trace import TraceContext, is_traced
 from dispatcher.core.delivery import Delivery, Returned
 from dispatcher.core.record import Outgoing, Record
 from dispatcher.core.settlement import DeadLettered, Moved
@@ -17,6 +19,7 @@ __all__ = [
     "DEAD_PREFIX",
     "RETRY_PREFIX",
     "Original",
+    "Traced",
     "dead_letter",
     "read_retry_copy",
     "result",
@@ -35,6 +38,13 @@ _MOST = 2**63 - 1
 _MOST_DIGITS = 9
 
 
+class Traced(Protocol):
+    """The trace of the invocation that records come of."""
+
+    def trace_to(self, topic: str) -> TraceContext:
+        """What a record for this topic says of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Original:
     """An event as it was first consumed, read from its copy in a retry topic."""
@@ -48,9 +58,10 @@ class Original:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def retry_copy(binding: Binding, moved: Moved) -> Outgoing:
-    """The event for its retry topic, with where it came from, its attempts and when it is due."""
+def retry_copy(binding: Binding, moved: Moved, trace: Traced | None = None) -> Outgoing:
+    """The event for its retry topic, with where it came from, its attempts and when it is due; and the trace of the last one."""
     record = moved.delivery.origin
+    topic = binding.retry_topic(record.topic)
     facts = {
         "stream": record.topic,
         "partition": record.partition,
@@ -59,10 +70,12 @@ def retry_copy(binding: Binding, moved: Moved) -> Outgoing:
         "attempts": moved.delivery.attempts,
         "due": moved.due_ms,
     }
+    if trace is not None:
+        facts["traceparent"] = trace.trace_to(topic).traceparent
     headers = [header for header in record.headers if not header[0].startswith(RETRY_PREFIX)]
     headers += [(f"{RETRY_PREFIX}{name}", str(fact).encode()) for name, fact in facts.items()]
     return Outgoing(
-        topic=binding.retry_topic(record.topic),
+        topic=topic,
         value=record.value,
         key=record.key,
         headers=tuple(headers),
@@ -98,16 +111,19 @@ def read_retry_copy(record: Record, wall_ms: int) -> Returned:
     return Returned(origin=origin, attempts=numbers["attempts"], wait=max(0, numbers["due"] - wall_ms) / 1000)
 
 
-def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
+def dead_letter(binding: Binding, letter: DeadLettered, trace: Traced | None = None) -> Outgoing:
     """The event as it was, with headers that say where it came from and why it is here.
 
     Added are, each with the prefix ``dispatch-dead-``: stream, partition, offset, timestamp (milliseconds since
     1970-01-01 UTC), function, reason (see :class:`~dispatcher.core.retries.Reason`), error-type, error-message,
     attempts, first-failure and last-failure (milliseconds), redrives, and, where it is known, place: the file and function
-    that raised the error. ``DeadLetter(format="spring")`` adds those of Spring Kafka, see
+    that raised the error; and traceparent, where the last attempt was traced: the event's own is that of its producer, and
+    stays. ``DeadLetter(format="spring")`` adds those of Spring Kafka, see
     :mod:`dispatcher.worker.spring`, and says so in the header format.
     """
     record, history = letter.delivery.origin, letter.delivery.remember()
+    # What somebody else wrote to a retry topic comes from no stream of the binding.
+    topic = binding.dead_letter_topic(record.topic if record.topic in binding.streams else binding.streams[0])
     redrives = next((value for name, value in record.headers if name == f"{DEAD_PREFIX}redrives"), None) or b"0"
     if not redrives.isdigit() or len(redrives) > _MOST_DIGITS:
         redrives = b"0"  # whoever made the event wrote it, and the letter must be readable
@@ -126,6 +142,8 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
     }
     if letter.failure.place:
         facts["place"] = letter.failure.place
+    if trace is not None:
+        facts["traceparent"] = trace.trace_to(topic).traceparent
     spring = binding.dead_letter.format == "spring"
     if spring:
         facts["format"] = "spring"
@@ -136,10 +154,8 @@ def dead_letter(binding: Binding, letter: DeadLettered) -> Outgoing:
     if spring:
         headers = [header for header in headers if not header[0].startswith(SPRING_PREFIX)]
         headers += spring_headers(record, letter.failure)
-    # What somebody else wrote to a retry topic comes from no stream of the binding.
-    source = record.topic if record.topic in binding.streams else binding.streams[0]
     return Outgoing(
-        topic=binding.dead_letter_topic(source),
+        topic=topic,
         value=record.value,
         key=record.key,
         headers=tuple(headers),
@@ -167,11 +183,14 @@ def truncated(letter: Outgoing, keep: int) -> Outgoing:
     )
 
 
-def result(binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit) -> Outgoing:
+def result(
+    binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit, trace: Traced | None = None
+) -> Outgoing:
     """A result on its way to the output stream.
 
     Its key is the one it names, or that of the event, when it comes of one alone. ``dispatch-event-id`` is the same
-    at each delivery of the same event(s), so that a consumer can tell a repeated result.
+    at each delivery of the same event(s), so that a consumer can tell a repeated result. It carries the trace of the
+    invocation, unless the function has given it one.
 
     Raises:
         InvalidOutcome: the value can't be made JSON, or the key or a header is of a type that no record can have.
@@ -183,6 +202,8 @@ def result(binding: Binding, batch: Sequence[Delivery], index: int, emit: Emit) 
     key, headers = _key_and_headers(emit)
     if key is None and len({delivery.origin.key for delivery in batch}) == 1:
         key = first.key
+    if trace is not None and not is_traced(headers):
+        headers += tuple((name, text.encode()) for name, text in trace.trace_to(binding.emits).headers().items())
     event_id = f"{first.topic}/{first.partition}/{first.offset}#{index}"
     return Outgoing(
         topic=binding.emits,

@@ -16,6 +16,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from bindings import Binding
 from bindings.calling import is_direct
@@ -27,6 +28,9 @@ from dispatcher.core.delivery import Delivery
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.local import LocalInvoker
+
+if TYPE_CHECKING:
+    from dispatcher.worker.tracing import FunctionTracing
 
 __all__ = ["Runners"]
 
@@ -65,6 +69,7 @@ class Runners:
         idle: called when a runner finds nothing to start.
         progress: called after each event while ``watched``.
         failed: called with an error of our own that ended a runner.
+        tracing: has each invocation run within a span.
     """
 
     def __init__(
@@ -78,17 +83,19 @@ class Runners:
         idle: Callable[[], None],
         progress: Callable[[], None],
         failed: Callable[[BaseException], None],
+        tracing: FunctionTracing | None = None,
     ) -> None:
         self._binding = binding
         self._scheduler = scheduler
         self._invoker = invoker
+        self._invoke = invoker.invoke if tracing is None else tracing.traced(invoker.invoke)
         self._clock = clock.monotonic
         self._settle = settle
         self._on_idle = idle
         self._on_progress = progress
         self._on_failed = failed
         is_short = isinstance(invoker, LocalInvoker) and is_direct(binding.signature) and binding.signature.is_async
-        is_short = is_short and binding.concurrency != "auto"
+        is_short = is_short and binding.concurrency != "auto" and tracing is None
         self._work = self._work_directly if is_short else self._work_through
         self._runners: set[Runner] = set()
         self._idle: list[asyncio.Future[None]] = []
@@ -251,7 +258,7 @@ class Runners:
 
     async def _work_through(self, runner: Runner, clean: contextvars.Context) -> None:
         """The general way: any target, any signature."""
-        scheduler, invoke = self._scheduler, self._invoker.invoke
+        scheduler, invoke = self._scheduler, self._invoke
         is_batch, is_adaptive = self._binding.signature.batch, self._binding.concurrency == "auto"
         clock, durations, sizes = self._clock, scheduler.counters.durations, scheduler.counters.batch_sizes
         turn = clock()

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bindings import Binding
 from bindings.errors import InvalidOutcome
@@ -47,6 +47,10 @@ from dispatcher.worker.telling import Teller
 from dispatcher.worker.topics import ensure_topics, existing_streams, retry_topics
 from dispatcher.worker.unsaved import Unsaved
 
+if TYPE_CHECKING:
+    from dispatcher.telemetry.tracing.provider import Tracing
+    from dispatcher.worker.tracing import FunctionTracing, Settling
+
 __all__ = ["Worker"]
 
 logger = logging.getLogger("dispatcher.worker")
@@ -75,6 +79,7 @@ class Worker:
         until_caught_up: end once all that stood in the log at the start is settled.
         span: deliver this part of history, in its own group, and end; no retry topic is read.
         invoker: calls the function, and is closed at the end; in this process by default.
+        tracing: what the invocations are traced with; they are not by default, and nothing is paid for it.
         on_pause: told when ``Retry(then="pause")`` has paused the function, and over which event.
         clock: read instead of the system's; the event loop must run on it too.
         rng: where the jitter of retries comes from; one that nobody knows when it is not given.
@@ -90,6 +95,7 @@ class Worker:
         until_caught_up: bool = False,
         span: Span | None = None,
         invoker: Invoker | None = None,
+        tracing: Tracing | None = None,
         on_pause: Callable[[PauseCause], None] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
@@ -120,15 +126,17 @@ class Worker:
         self._rebalances, self._rebalance_seconds = 0, 0.0
         self._rebalance_began: float | None = None
         self._polled: float | None = None
+        self._tracing = None if tracing is None else _function_tracing(tracing, binding, self.group, self._invoker)
         self._runners = Runners(
             binding,
             self._scheduler,
             self._invoker,
             clock=self._clock,
-            settle=self._settle,
+            settle=self._settle if self._tracing is None else self._tracing.settling(self._settle),
             idle=self._set_alarm,
             progress=self._on_progress,
             failed=self._fail,
+            tracing=self._tracing,
         )
         self._screen = make_screen(binding, self._clock)
         # Two, so that an event of a stream pays nothing for what a retry topic needs.
@@ -550,14 +558,16 @@ class Worker:
 
     # -- settling
 
-    async def _settle(self, batch: Sequence[Delivery], reply: Reply) -> None:
+    async def _settle(self, batch: Sequence[Delivery], reply: Reply, trace: Settling | None = None) -> None:
         """Turn a reply into effects, and see them through."""
         records: list[Outgoing] = []
         try:
             emits = reply.results if self._span is None or self._span.emit else ()
-            records = [result(self._binding, batch, index, emit) for index, emit in enumerate(emits)]
+            records = [result(self._binding, batch, index, emit, trace) for index, emit in enumerate(emits)]
         except InvalidOutcome as error:
             reply = replace(reply_to(error, self._binding.retry), failures=reply.failures)
+        if trace is not None:
+            trace.ended(reply)
         wall_ms = self._clock.wall_ms()
         settlement = self._scheduler.settle(
             batch,
@@ -574,7 +584,7 @@ class Worker:
             self._set_alarm()
         if settlement is not None:
             # A batch of which all failed has emitted nothing.
-            await self._write(settlement, records if settlement.done else ())
+            await self._write(settlement, records if settlement.done else (), trace)
         self._on_progress()
 
     def _count_failed(self, reply: Reply) -> None:
@@ -599,13 +609,15 @@ class Worker:
         if self._on_pause is not None:
             self._on_pause(cause)
 
-    async def _write(self, settlement: Settlement, records: Sequence[Outgoing]) -> None:
-        if await self._writer.write(settlement, records):
+    async def _write(self, settlement: Settlement, records: Sequence[Outgoing], trace: Settling | None = None) -> None:
+        if await self._writer.write(settlement, records, trace):
             self._counters.emitted += len(records) if settlement.done else 0
             self._teller.dead(settlement.dead)
             self._scheduler.produced(settlement)
             self._runners.wake()
             self._on_progress()
+        elif trace is not None:
+            trace.lost()
 
     def _abandoned(self, batch: Sequence[Delivery], thread: Future[Any]) -> None:
         logger.error(
@@ -725,3 +737,11 @@ class Worker:
         await self._runners.close()
         await self._invoker.close()
         await self._writer.close()
+        if self._tracing is not None:
+            self._tracing.close()
+
+
+def _function_tracing(tracing: Tracing, binding: Binding, group: str, invoker: Invoker) -> FunctionTracing:
+    from dispatcher.worker.tracing import FunctionTracing
+
+    return FunctionTracing(tracing, binding, group, invoker)

@@ -16,11 +16,13 @@ from bindings import Binding, Emit
 from bindings.envelopes import aws_kafka
 from bindings.envelopes.reply import MEDIA_TYPE
 from bindings.invocation import Reply
+from bindings.trace import current_trace
 from dispatcher.config.targets import AwsLambdaTarget
 from dispatcher.core.delivery import Delivery
 from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.aws_lambda.answers import failure_of_error, reply_of
 from dispatcher.invokers.aws_lambda.signing import CredentialsChain, SigV4
+from dispatcher.invokers.base import Call
 from dispatcher.invokers.http.connection import Connection
 from dispatcher.invokers.http.failures import CallFailed, not_delivered, too_large
 
@@ -58,6 +60,12 @@ class LambdaInvoker:
                 f'{binding.name}: in which region is {target.function}? Say region = "..." in its target, or set AWS_REGION'
             )
         self._url = _url(target, region)
+        # An ARN ends with the name, and maybe a qualifier.
+        name = target.function.partition(":function:")[2].partition(":")[0] or target.function
+        self.call = Call(
+            f"invoke {name}",
+            {"faas.invoked_name": name, "faas.invoked_provider": "aws", "faas.invoked_region": region},
+        )
         self._signer = SigV4(region, "lambda", CredentialsChain(target.profile))
         self._most = target.max_request or _LARGEST[target.invocation]
         self._headers = {
@@ -127,15 +135,17 @@ class LambdaInvoker:
 
     def _context(self, attempts: int) -> str:
         """What our host in the function reads of the delivery; base64, as the API wants it."""
-        found = self._contexts.get(attempts)
+        trace = current_trace.get()
+        found = self._contexts.get(attempts) if trace is None else None
         if found is None:
             said = {
                 "accept": MEDIA_TYPE,
                 "dispatch-attempt": str(attempts + 1),
                 "dispatch-function": self._binding.name,
+                **({} if trace is None else trace.headers()),
             }
             found = b64encode(json.dumps({"custom": said}).encode()).decode("ascii")
-            if len(self._contexts) < 64:
+            if trace is None and len(self._contexts) < 64:
                 self._contexts[attempts] = found
         return found
 

@@ -12,6 +12,7 @@ from bindings.invocation import Reply
 from dispatcher.config.targets import GoogleFunctionTarget, GoogleIdToken, HttpTarget
 from dispatcher.core.delivery import Delivery
 from dispatcher.errors import ConfigurationError
+from dispatcher.invokers.base import Call
 from dispatcher.invokers.google_functions.lookup import find_url
 from dispatcher.invokers.google_functions.tokens import IdTokens
 from dispatcher.invokers.http.failures import not_delivered
@@ -41,6 +42,14 @@ class GoogleFunctionInvoker:
         self._target = target
         #: Invocations that can run at once.
         self.concurrency = binding.places
+        self.call = Call(
+            f"invoke {target.function}",
+            {
+                "faas.invoked_name": target.function,
+                "faas.invoked_provider": "gcp",
+                "faas.invoked_region": target.location,
+            },
+        )
         self._found: HttpInvoker | None = None
         self._url = ""
         self._is_stale = False

@@ -15,9 +15,11 @@ from bindings import Binding, Emit
 from bindings.envelopes.record import event_id
 from bindings.failure import Failure, timed_out
 from bindings.invocation import Reply
+from bindings.trace import current_trace
 from dispatcher.config.targets import HttpTarget
 from dispatcher.core.delivery import Delivery
 from dispatcher.errors import DispatchError
+from dispatcher.invokers.base import Call
 from dispatcher.invokers.http.auth import Signer, Tokens, secret_headers
 from dispatcher.invokers.http.connection import Answer, Connection, tls_context
 from dispatcher.invokers.http.failures import CallFailed, not_delivered, refused_for_good, too_large
@@ -62,6 +64,7 @@ class HttpInvoker:
         self._secrets = secret_headers(target, tokens)
         self._warm_up = target.warm_up
         self._timeout = binding.timeout
+        self.call = _call_to(self._url)
         #: Invocations that can run at once.
         self.concurrency = binding.places
         self._headers = {
@@ -135,6 +138,7 @@ class HttpInvoker:
 
     async def _post(self, headers: dict[str, str], body: bytes) -> Answer:
         url, left, began = self._url, self._timeout, time.monotonic()
+        trace = current_trace.get()
         for redirects in range(_MOST_REDIRECTS + 1):
             if redirects:
                 left = self._timeout - (time.monotonic() - began)
@@ -144,6 +148,9 @@ class HttpInvoker:
             sent: Mapping[str, str] = headers
             if self._signer is not None:
                 sent = {**headers, **await self._signed(self._signer, url, headers, body)}
+            if trace is not None:
+                # Not signed: a proxy on the way that traces puts a span of its own in its place.
+                sent = {**sent, **trace.headers()}
             answer = await self._connection.request("POST", url, sent, body, timeout=left)
             if answer.status not in _REDIRECTS:
                 return answer
@@ -216,6 +223,14 @@ class HttpInvoker:
             return Reply(failures)
         reply = await self.invoke([batch[index] for index in good])
         return replace(reply, failures=failures | {good[index]: each for index, each in reply.failures.items()})
+
+
+def _call_to(url: URL) -> Call:
+    """What a trace says of posting there: paths and queries may be secret."""
+    place: dict[str, str | int] = {"server.address": url.host or ""}
+    if url.port is not None:
+        place["server.port"] = url.port
+    return Call("POST", {"http.request.method": "POST", "url.scheme": url.scheme, **place})
 
 
 def _decimal(seconds: float) -> str:

@@ -26,6 +26,7 @@ from bindings.discovery import discover
 from bindings.failure import FailureKind
 from bindings.invocation import Delivered, Invocations, Reply, reply_to
 from bindings.signature import Signature
+from bindings.trace import TraceContext, current_trace
 from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_seconds
 from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
 from dispatcher.invokers.process.logs import Forwarder
@@ -152,8 +153,9 @@ def _serve(
         forwarder.begin()
         if settings["cpu_seconds"] is not None:
             renew_cpu_seconds(settings["cpu_seconds"])
-        id_, batch = read_request(header, data)
-        reply = invocations.finish(batch)
+        id_, batch, trace = read_request(header, data)
+        # In a context of its own: the next invocation is of another trace.
+        reply = contextvars.copy_context().run(_traced, invocations.finish, batch, trace)
         last = invocations.is_out_of_memory
         answer = pack_reply(id_, reply, last=last)
         if len(answer) > settings["max_reply"]:
@@ -164,6 +166,19 @@ def _serve(
         connection.send(answer)
         if last:
             return
+
+
+def _traced(
+    finish: Callable[[Sequence[Received]], Reply], batch: Sequence[Received], trace: TraceContext | None
+) -> Reply:
+    """Run an invocation as a part of its trace; what the function itself has of OpenTelemetry goes on with that too."""
+    current_trace.set(trace)
+    if trace is not None and "opentelemetry.trace" in sys.modules:
+        from opentelemetry.context import attach
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        attach(TraceContextTextMapPropagator().extract(trace.headers()))
+    return finish(batch)
 
 
 def _give_up(connection: Connection, error: BaseException) -> NoReturn:

@@ -9,6 +9,7 @@ from bindings import Emit
 from bindings.calling import RecordLike
 from bindings.failure import Failure, FailureKind
 from bindings.invocation import Reply
+from bindings.trace import TraceContext, current_trace
 from dispatcher.core.delivery import Delivery
 from dispatcher.invokers.process.frames import REPLY, REQUEST, Bytes, InvalidFrame, add, frame, pack_headers
 
@@ -72,10 +73,10 @@ def pack_request(id_: int, batch: Sequence[Delivery]) -> bytes:
                 pack_headers(record.headers, blobs),
             ]
         )
-    return frame(REQUEST, {"id": id_, "events": events}, blobs)
+    return frame(REQUEST, {"id": id_, "events": events, "trace": current_trace.get()}, blobs)
 
 
-def read_request(header: Any, data: Bytes) -> tuple[int, list[Received]]:
+def read_request(header: Any, data: Bytes) -> tuple[int, list[Received], TraceContext | None]:
     """Read what :func:`pack_request` made."""
     batch = []
     for topic, partition, offset, timestamp, attempts, key, value, headers in header["events"]:
@@ -83,7 +84,7 @@ def read_request(header: Any, data: Bytes) -> tuple[int, list[Received]]:
             topic, partition, offset, timestamp, data.take(key), data.take(value), data.take_headers(headers)
         )
         batch.append(Received(record, attempts))
-    return header["id"], batch
+    return header["id"], batch, None if header["trace"] is None else TraceContext(*header["trace"])
 
 
 def pack_reply(id_: int, reply: Reply, *, last: bool) -> bytes:
