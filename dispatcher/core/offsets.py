@@ -340,10 +340,12 @@ def _varint(number: int) -> bytes:
 
 
 def _all_varints(numbers: Sequence[int]) -> bytes:
-    """Each of the numbers as a varint; most are below 128, and bytes as they are."""
-    if max(numbers, default=0) <= 0x7F:
-        return bytes(numbers)
-    return b"".join([_varint(number) for number in numbers])
+    """Each of the numbers as a varint; most are below 128 and bytes as they are, so whole parts of them are looked at once."""
+    parts = []
+    for begin in range(0, len(numbers), _TOGETHER):
+        part = numbers[begin : begin + _TOGETHER]
+        parts.append(bytes(part) if max(part) <= 0x7F else b"".join([_varint(number) for number in part]))
+    return b"".join(parts)
 
 
 def _varints(body: bytes) -> Iterator[int]:
