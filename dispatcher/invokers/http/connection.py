@@ -31,6 +31,8 @@ _CONNECTING = 0.9
 _LARGE = 1 << 20
 #: Bytes that are decompressed where they are: at the most a thousand times as many come of them, in 3 ms.
 _SMALL = 1_024
+#: An event without a value has no type of content, and is told by that: none is to be made up.
+_UNTYPED = ("content-type",)
 #: What aiohttp's writer says when it has written nothing, since the connection was closed before.
 _NOTHING_WRITTEN = "Cannot write to closing transport"
 #: OpenSSL's verify codes for a certificate that is for another host, or another address.
@@ -109,7 +111,14 @@ class Connection:
         try:
             async with asyncio.timeout(timeout):
                 response = await session.request(
-                    method, url, data=data, headers=headers, allow_redirects=False, timeout=self._timeout(timeout)
+                    method,
+                    url,
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=self._timeout(timeout),
+                    # Said for the session it would be 3 us of each request, 0.05 of what one takes.
+                    skip_auto_headers=None if "content-type" in headers else _UNTYPED,
                 )
                 read = await self._read(response)
         except _Unreadable as error:
@@ -154,8 +163,6 @@ class Connection:
             cookie_jar=aiohttp.DummyCookieJar(),
             # Without a limit of our own a reply of 700 KB could become 700 MB.
             auto_decompress=False,
-            # An event without a value has no type of content, and is told by that.
-            skip_auto_headers=("content-type",),
             trust_env=False,
         )
         return self._session
