@@ -14,9 +14,13 @@ __all__ = ["TraceContext", "current_trace", "is_traced", "read_trace", "trace_of
 
 # Version, trace id, span id, flags. A later version may have more behind them; 255 is no version.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
-_TRACESTATE = re.compile(r"[ -~]*")
+_MEMBER = re.compile(
+    r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    r"=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+)
 #: Characters: "vendors SHOULD propagate at least 512 characters" of a tracestate. A traceparent of today has 55.
 _LONGEST = 512
+_MOST_MEMBERS = 32
 
 
 class TraceContext(NamedTuple):
@@ -60,9 +64,16 @@ def read_trace(traceparent: str | None, tracestate: str | None = None) -> TraceC
         return None
     if match[1] is not None and traceparent.startswith("00"):
         return None
-    if not tracestate or len(tracestate) > _LONGEST or not _TRACESTATE.fullmatch(tracestate):
-        return TraceContext(traceparent)
-    return TraceContext(traceparent, tracestate)
+    return TraceContext(traceparent, _tracestate(tracestate) if tracestate else "")
+
+
+def _tracestate(text: str) -> str:
+    """A list of members; nothing where a part of it is none."""
+    if len(text) > _LONGEST:
+        return ""
+    members = [stripped for member in text.split(",") if (stripped := member.strip(" \t"))]
+    is_one = len(members) <= _MOST_MEMBERS and all(map(_MEMBER.fullmatch, members))
+    return ",".join(members) if is_one else ""
 
 
 def trace_of(headers: Sequence[tuple[str, bytes | None]]) -> TraceContext | None:
@@ -91,4 +102,6 @@ def _read(found: dict[str, bytes], parent: str, state: str) -> TraceContext | No
     if traceparent is None:
         return None
     # Every byte has a character in it: what is no ASCII is malformed, and not an error.
-    return read_trace(traceparent.decode("latin-1"), found.get(state, b"").decode("latin-1"))
+    return read_trace(
+        traceparent[: _LONGEST + 1].decode("latin-1"), found.get(state, b"")[: _LONGEST + 1].decode("latin-1")
+    )

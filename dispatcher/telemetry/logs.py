@@ -28,6 +28,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         line = f"{time} {record.levelname:<7} {printable(record.name)}: {printable(record.getMessage())}"
+        if trace_id := vars(record).get("trace_id"):
+            line += f" [trace {printable(str(trace_id))}]"
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             line += "".join(f"\n    {printable(part)}" for part in trace.splitlines())

@@ -33,12 +33,16 @@ async def opened(settings: Settings) -> AsyncIterator[Tracing | None]:
         yield None
         return
     try:
+        from dispatcher.telemetry.tracing.log_lines import tell_traces
         from dispatcher.telemetry.tracing.provider import Tracing
     except ImportError as error:
         raise ConfigurationError(f"traces needs {error.name}: pip install 'dispatch-runtime[otlp]'") from error
     tracing = Tracing.begin(settings)
+    if tracing is None:
+        yield None
+        return
+    tell_traces()
     try:
         yield tracing
     finally:
-        if tracing is not None:
-            await tracing.end()
+        await tracing.end()
