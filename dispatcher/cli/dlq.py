@@ -17,6 +17,7 @@ from dispatcher.cli.options import app_name, app_option, broker_option, open_bro
 from dispatcher.cli.output import command, print_json, print_lines, print_table, talk
 from dispatcher.cli.shelves import (
     filter_options,
+    filter_words,
     letter_option,
     rest_of,
     resumable_shelf_options,
@@ -95,7 +96,8 @@ def list_letters(
         rest = rest_of(app, stream, name)
         talk(f"  look at one: {command('dlq', 'show', function, short, *rest, broker=broker)}")
         if not all(each.resolved for each in found):
-            talk(f"  send them back: {command('dlq', 'redrive', function, *rest, broker=broker)}")
+            again = command("dlq", "redrive", function, *rest, *filter_words(filters), broker=broker)
+            talk(f"  send them back: {again}")
 
 
 @dlq.command()

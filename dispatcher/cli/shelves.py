@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "filter_options",
+    "filter_words",
     "find_function",
     "function_named",
     "letter_option",
@@ -148,6 +149,15 @@ def selection_of(
         where=None if where is None else Filter(where),
         places=frozenset(letter),
     )
+
+
+def filter_words(filters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words that say the same filters again, with times that no longer move."""
+    words: list[str] = []
+    for name, given in filters.items():
+        for each in given if isinstance(given, tuple) else () if given is None else (given,):
+            words += (f"--{name}", each.isoformat() if isinstance(each, datetime) else each)
+    return tuple(words)
 
 
 def tell_unanswered(selection: Selection) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -279,6 +280,17 @@ async def test_a_killed_redrive_goes_on_and_loses_nothing(dispatch: Any) -> None
     assert len(copies) == 1_500
     assert sum(copies.values()) == len(sent) + left
     assert dispatch("dlq", "list", "handle", "app.py", "--json").json == []
+
+
+def test_the_command_that_a_list_prints_sends_back_what_it_lists(dispatch: Any) -> None:
+    """Pasted, it is about the letters that the filters found, and no others; also where a filter has to be quoted."""
+    shop(dispatch)
+    filters = ("--reason", "rejected", "--where", 'value.id > 10 && value.who != "h 9"', "--since", "-1h")
+    listed = dispatch("dlq", "list", "handle", "app.py", *filters)
+    assert listed.stdout.count("rejected") == 3
+    [line] = [line for line in listed.stderr.splitlines() if "send them back: dispatch " in line]
+    done = dispatch(*shlex.split(line.partition("dispatch ")[2]), "--yes", "--json")
+    assert (done.code, done.json["redriven"]) == (0, 3), done.stderr
 
 
 async def test_a_ctrl_c_says_what_was_done_and_repeats_nothing(dispatch: Any) -> None:
