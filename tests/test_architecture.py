@@ -37,6 +37,7 @@ FLOORS = {
     "dispatcher.config": 2,
     "dispatcher.exports": 2,
     "dispatcher.jsondiff": 1,
+    "dispatcher.scaffold": 2,
     "dispatcher.clock": 1,
     "dispatcher.errors": 1,
     "dispatcher": 0,

@@ -22,6 +22,10 @@ __all__ = ["main"]
 
 # What each says of itself is here once more, so that the help imports none of them; a test compares the two.
 COMMANDS = {
+    "init": (
+        "dispatcher.cli.init:init",
+        "Make a new project in a folder of that name: a function, its tests, and what deploys it.",
+    ),
     "run": ("dispatcher.cli.run:run", "Deliver events to functions."),
     "check": (
         "dispatcher.cli.check:check",
