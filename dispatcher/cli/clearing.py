@@ -78,7 +78,8 @@ class ClearingCommand:
                 broker, self._selection, max_redrives=self._max_redrives, ends=None if resumed is None else resumed.ends
             )
             if resumed is not None:
-                self._limit = resumed.left_of_limit(survey.resolved)
+                resumed = resumed.with_resolved(survey.resolved)
+                self._limit = resumed.left_of_limit
                 talk(f"{resumed.id} goes on: its filter and its ends are those that it was begun with")
             going = survey.letters - (sum(survey.held.values()) if self._send else 0)
             going = going if self._limit is None else min(going, self._limit)

@@ -66,14 +66,17 @@ class Operation:
     held: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
-    def left_of_limit(self, resolved: int) -> int | None:
-        """How many more it may clear, with so many of its selection resolved by now; None for no limit.
+    def with_resolved(self, resolved: int) -> Self:
+        """As it stands with so many of its selection resolved by now.
 
         What its process said last may be older than what it did last; what is resolved is what it did.
         """
-        if self.limit is None:
-            return None
-        return max(0, self.limit - max(self.cleared, resolved - self.before))
+        return replace(self, cleared=max(self.cleared, min(resolved - self.before, self.going)))
+
+    @property
+    def left_of_limit(self) -> int | None:
+        """How many more it may clear; None for no limit."""
+        return None if self.limit is None else max(0, self.limit - self.cleared)
 
     async def is_running(self, broker: Broker) -> bool:
         """Whether a process is at it."""

@@ -62,6 +62,8 @@ async def test_a_killed_redrive_is_resumed_as_it_was_begun(dispatch: Any) -> Non
     assert sent + resumed.json["redriven"] == sum(copies.values())
     done = operation(dispatch)
     assert (done["state"], done["failed"], done["id"]) == ("done", {}, dead["id"])
+    # Also those that were sent after its last word, and before the kill.
+    assert (done["cleared"], done["going"]) == (300, 300)
     again = dispatch("dlq", "redrive", "--resume", dead["id"], "--app", "shop", "--yes", "--json")
     assert again.json["redriven"] == 0
     letters = dispatch("dlq", "list", "handle", "app.py", "--json").json
