@@ -116,6 +116,9 @@ class FunctionTracing:
                 await settle(batch, reply, None)
                 return
             settling = Settling(self._tracer, *spans, self._of_send)
+            if not any(delivery.partition.active for delivery in batch):
+                # Whatever it came to, its events are another member's by now.
+                spans[0].set_attribute("dispatch.late", True)
             token = current_trace.set(settling.trace)
             try:
                 await settle(batch, reply, settling)

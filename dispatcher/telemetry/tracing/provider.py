@@ -28,6 +28,8 @@ logger = logging.getLogger("dispatcher.telemetry")
 
 #: Seconds that the end of a process waits for the last spans to be exported.
 _LAST_EXPORT: Final = 5.0
+# Found in a file, so not when a worker is made.
+_VERSION: Final = version("dispatch-runtime")
 
 
 class Tracing:
@@ -49,7 +51,7 @@ class Tracing:
         choose: Callable[[], bool] | None = None,
         continues: bool = False,
     ) -> None:
-        self.tracer = provider.get_tracer("dispatcher", version("dispatch-runtime"))
+        self.tracer = provider.get_tracer("dispatcher", _VERSION)
         self.system = system
         self.choose = choose
         self.continues = continues
