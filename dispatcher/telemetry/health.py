@@ -128,7 +128,7 @@ class Health(Periodic):
         if stuck > vitals.timeout + self._grace:
             text = f"{vitals.in_flight} in flight, and nothing completed for {stuck:.0f} s"
             return Check(name, ok=False, text=text)
-        silent = 0.0 if vitals.polled is None or vitals.state != "running" else now - vitals.polled
+        silent = 0.0 if vitals.polled is None or vitals.state not in ("running", "paused") else now - vitals.polled
         if silent > vitals.drain + self._grace:
             return Check(name, ok=False, text=f"has not asked the broker for events for {silent:.0f} s")
         return Check(name, ok=True, text=f"{vitals.state}, {vitals.in_flight} in flight, {vitals.ended} ended")

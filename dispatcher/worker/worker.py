@@ -241,7 +241,7 @@ class Worker:
         return Statistics(
             function=self.name,
             group=self.group,
-            state="paused" if scheduler.paused and self._state == "running" else self._state,
+            state=self._state_told(),
             partitions=len(partitions),
             consumed=counters.consumed,
             invocations=counters.invocations,
@@ -289,7 +289,7 @@ class Worker:
     def vitals(self) -> Vitals:
         """Whether it goes on."""
         return Vitals(
-            state=self._state,
+            state=self._state_told(),
             ended=sum(self._counters.durations.counts),
             in_flight=self._scheduler.in_flight,
             is_stalled=self._scheduler.is_stalled(self._clock.monotonic()),
@@ -297,6 +297,9 @@ class Worker:
             timeout=self._binding.timeout,
             drain=self._settings.drain,
         )
+
+    def _state_told(self) -> WorkerState:
+        return "paused" if self._scheduler.paused and self._state == "running" else self._state
 
     def in_flight(self) -> dict[TopicPartition, int]:
         """Events whose function runs, of each partition that is held."""

@@ -322,3 +322,5 @@ async def handle(order: dict) -> None:
     later = run.until(lambda s: s.sum("dispatch_lag_seconds") > age + 2, "its lag to grow")
     assert later.one("dispatch_no_progress_seconds") == 0
     assert run.get("/livez").status == 200
+    assert "[+]handle: paused" in run.get("/livez?verbose").text
+    assert "[+]handle: paused\n" in run.get("/readyz?verbose").text
