@@ -43,9 +43,14 @@ def keyed(keys: int) -> Bench:
     return Bench(
         name=f"parallel.{keys}",
         question=f"10,000 events of 0-5 ms async work, one partition, concurrency {CONCURRENCY}, {keys:,} keys",
-        arms=[PythonArm("dispatch", "dispatch:run_working"), parallel_consumer("work")],
+        arms=[
+            PythonArm("dispatch", "dispatch:run_working"),
+            parallel_consumer("work"),
+            PythonArm("asyncio alone", "alone:run"),
+        ],
         goals=[
             ratio("dispatch", "Parallel Consumer", at_least=1.1),
+            ratio("dispatch", "asyncio alone"),
             figure("dispatch", "peak", what="in flight at one moment, dispatch", at_least=0.9 * min(keys, CONCURRENCY)),
         ],
         full={"events": 10_000, "partitions": 1, "keys": keys, "concurrency": CONCURRENCY},
