@@ -101,8 +101,7 @@ def configure(console: Console, *, level: str = "info", style: LogFormat = "text
     # Their "debug" has events with their keys, and, as the requests go out, the password of SASL PLAIN.
     for name in ("aiokafka.conn", "aiokafka.producer"):
         logging.getLogger(name).setLevel(max(logging.INFO, chatty))
-    # "Topic ... not found in cluster metadata", at each look whether a stream is there: we say what is missing.
-    logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
+    _say_less_of_topics()
 
 
 def warnings_only() -> None:
@@ -115,3 +114,9 @@ def warnings_only() -> None:
     handler.setFormatter(TextFormatter())
     root.addHandler(handler)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    _say_less_of_topics()
+
+
+def _say_less_of_topics() -> None:
+    # "Topic ... not found in cluster metadata", at each look whether a stream is there: we say what is missing.
+    logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
