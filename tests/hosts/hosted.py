@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import process_functions as functions
+import traced_functions
 
 from bindings import Batch, Context, Event, Reject, Retry, on_stream
 from bindings.hosts import functions_framework
@@ -65,7 +66,12 @@ cancelled: list[str] = []
 application = app(say, one_by_one, in_batches)
 single = app(say, token="s3cret", max_body=1_000)
 everything = app(
-    functions.sync_says, functions.async_says, functions.names_failures, functions.describes, functions.is_silent
+    functions.sync_says,
+    functions.async_says,
+    functions.names_failures,
+    functions.describes,
+    functions.is_silent,
+    traced_functions.says_trace,
 )
 main = functions_framework.http(say)
 event_main = functions_framework.cloud_event(say)
@@ -74,3 +80,4 @@ ff_async_says = functions_framework.http(functions.async_says)
 ff_names_failures = functions_framework.http(functions.names_failures)
 ff_describes = functions_framework.http(functions.describes)
 ff_is_silent = functions_framework.http(functions.is_silent)
+ff_says_trace = functions_framework.http(traced_functions.says_trace)

@@ -6,6 +6,7 @@ from typing import Any
 
 import hosted
 import process_functions as functions
+import traced_functions
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from bindings.hosts.aws_lambda import handler
@@ -19,6 +20,7 @@ async_says = handler(functions.async_says)
 names_failures = handler(functions.names_failures)
 describes = handler(functions.describes)
 is_silent = handler(functions.is_silent)
+says_trace = handler(traced_functions.says_trace)
 
 _processor = BatchProcessor(event_type=EventType.Kafka, raise_on_entire_batch_failure=False)
 
