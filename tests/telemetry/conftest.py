@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from collector import Collector
 from command_line import Dispatch, bytecode, dispatch
 from scraping import Watched, watch
 
@@ -13,3 +16,11 @@ __all__ = ["bytecode", "dispatch"]
 def watched(dispatch: Dispatch) -> Watched:
     """Has the command run, with its endpoint at a free port."""
     return watch(dispatch)
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """It listens."""
+    made = Collector()
+    yield made
+    made.close()

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-
-import pytest
+from collector import Collector
 from command_line import Dispatch
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from scraping import lines_of
 
 from dispatcher.telemetry.catalogue import METRICS
@@ -27,48 +20,6 @@ async def handle(order: dict) -> None:
 @on_stream("orders")
 def gather(orders: list[dict]) -> None: ...
 """
-
-
-class Collector:
-    """What an OpenTelemetry collector receives."""
-
-    def __init__(self) -> None:
-        self.pushes: list[tuple[str, ExportMetricsServiceRequest]] = []
-        received = self.pushes
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if self.headers.get("content-encoding") == "gzip":
-                    body = gzip.decompress(body)
-                request = ExportMetricsServiceRequest()
-                request.ParseFromString(body)
-                received.append((self.path, request))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    """It listens."""
-    made = Collector()
-    yield made
-    made.close()
 
 
 def test_what_is_pushed_is_what_has_happened(dispatch: Dispatch, collector: Collector) -> None:

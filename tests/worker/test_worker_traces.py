@@ -456,6 +456,7 @@ async def test_without_tracing_nothing_of_it_is_called(bench: Bench) -> None:
         await bench.catch_up(gather)
     finally:
         sys.setprofile(None)
+    assert [header(record, "traceparent") for record in await bench.read(out)] == [None]
     ours = {Path(name).as_posix() for name in called if "/dispatcher/" in name or "/bindings/" in name}
     assert any(name.endswith("worker/runners.py") for name in ours)
     assert not [name for name in ours if "trac" in name]
