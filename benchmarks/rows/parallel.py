@@ -33,7 +33,7 @@ def parallel_consumer(work: str) -> JavaArm:
 
     def arguments(given: Mapping[str, Any]) -> Sequence[str]:
         places = (given["bootstrap"], given["stream"], given["events"], given["concurrency"])
-        return [*map(str, places), work, str(WARMING)]
+        return [*map(str, places), work, str(given["warming"])]
 
     return JavaArm("Parallel Consumer", "ParallelConsumerArm", ENDPOINT, arguments)
 
@@ -53,8 +53,8 @@ def keyed(keys: int) -> Bench:
             ratio("dispatch", "asyncio alone"),
             figure("dispatch", "peak", what="in flight at one moment, dispatch", at_least=0.9 * min(keys, CONCURRENCY)),
         ],
-        full={"events": 10_000, "partitions": 1, "keys": keys, "concurrency": CONCURRENCY},
-        quick={"events": 1_000},
+        full={"events": 10_000, "partitions": 1, "keys": keys, "concurrency": CONCURRENCY, "warming": WARMING},
+        quick={"events": 300, "warming": 0},
         prepare=prepare,
     )
 
@@ -66,8 +66,8 @@ BENCHES = [
         question=f"{DISTINCT:,} events with no work, each with a key of its own, 8 partitions, concurrency {CONCURRENCY}",
         arms=[PythonArm("dispatch", "dispatch:run_distinct"), parallel_consumer("none")],
         goals=[ratio("dispatch", "Parallel Consumer", at_least=5.0)],
-        full={"events": DISTINCT, "partitions": 8, "keys": DISTINCT, "concurrency": CONCURRENCY},
-        quick={"events": 8_000, "keys": 8_000},
+        full={"events": DISTINCT, "partitions": 8, "keys": DISTINCT, "concurrency": CONCURRENCY, "warming": WARMING},
+        quick={"events": 8_000, "keys": 8_000, "warming": 0},
         prepare=prepare,
     ),
 ]
