@@ -129,7 +129,8 @@ METRICS: Final = {
         ),
         Metric(
             "dispatch_oldest_incomplete_age_seconds", "gauge", "seconds", _FUNCTION,
-            "Since the timestamp of the oldest event in memory that is not done; 0 when there is none.",
+            "Since the timestamp of the oldest event that is not done, of all that it holds; 0 when there is none. Absent while it"
+            " is not known.",
         ),
         Metric(
             "dispatch_lag_events", "gauge", "events", _PARTITION,

@@ -92,7 +92,6 @@ class Snapshot:
             "dispatch_waiting_events": counts.waiting,
             "dispatch_parked_events": counts.parked,
             "dispatch_held_bytes": each.held_bytes,
-            "dispatch_oldest_incomplete_age_seconds": each.oldest_age or 0.0,
             "dispatch_partitions": counts.partitions,
             "dispatch_paused": each.paused,
             "dispatch_rebalances_total": each.rebalances,
@@ -118,3 +117,8 @@ class Snapshot:
                 if value is not None:
                     yield name, where, value
         yield "dispatch_lag_known", labels, known
+        # With a partition unknown, what is in memory may still be told; that nothing is there says nothing of the log.
+        ages = [one.lag_seconds or 0.0 for one in each.partitions]
+        oldest = max(ages, default=0.0) if known else each.oldest_age
+        if oldest is not None:
+            yield "dispatch_oldest_incomplete_age_seconds", labels, oldest

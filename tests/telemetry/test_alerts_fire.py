@@ -163,7 +163,9 @@ QUIET = [
 def promtool(*words: str) -> str:
     """Run it; what it says, when it finds no fault."""
     if PROMTOOL is None:
-        assert "CI" not in os.environ or not shutil.which("apt-get"), ".ci/run brings promtool, from Prometheus' Debian package"
+        assert "CI" not in os.environ or not shutil.which("apt-get"), (
+            ".ci/run brings promtool, from Prometheus' Debian package"
+        )
         pytest.skip("there is no promtool here: it comes with Prometheus")
     done = subprocess.run([PROMTOOL, *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
