@@ -118,7 +118,7 @@ class ShadowCommand:
             side: Side
             if self._against is None:
                 side = emitted = await Emitted.read(broker, self._old, plan, app=self._app)
-                talk(f"{number(emitted.found)} results of these events are in {self._old.emits}")
+                talk(f"results of these events in {self._old.emits}: {number(emitted.found)}")
             else:
                 side = old = Running(self._against, emits=emits)
             sizes = [

@@ -95,7 +95,7 @@ class Teller:
         if more is not None:
             record = delivery.origin
             logger.warning(
-                "%s: %s/%d@%d is dropped, after %d attempts: %s: %s%s",
+                "%s: %s/%d@%d is dropped (attempts: %d): %s: %s%s",
                 self._name, record.topic, record.partition, record.offset, delivery.attempts,
                 failure.error_type, failure.message, _and(more),
                 extra=self._fields(record, failure, delivery.attempts),
