@@ -239,12 +239,12 @@ def test_every_field_of_a_policy_is_documented(heading: str, policy: Any) -> Non
 
 
 def test_what_a_dead_letter_says_is_documented(quickstart: tuple[Path, list[Typed]]) -> None:
-    """Its headers are those of the table (one is only for cut copies, one for Spring's), and every reason is named there."""
+    """Its headers are those of the table (one is only for cut copies, one for Spring's, one for traces), and every reason is named there."""
     folder, _ = quickstart
     _, out = type_in("dispatch streams tail payments.review_large.dead --json 2>/dev/null", folder)
     written = {header["name"].removeprefix("dispatch-dead-") for header in json.loads(out)["headers"]}
     documented = rows("policies", "Dead letters")
-    assert documented.keys() == written | {"truncated", "format"}
+    assert documented.keys() == written | {"truncated", "format", "traceparent"}
     assert {word for word in re.findall(r"`(\w+)`", documented["reason"][0]) if word != "max_age"} == set(Reason)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from collector import Collector, texts
@@ -192,3 +194,13 @@ def test_the_standard_samplers_are_honoured(
     """The setting comes first, then OpenTelemetry's own variables; a sampler that asks no parent is left to the SDK."""
     environ = {OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: argument}
     assert ratio_of(said, {key: value for key, value in environ.items() if value is not None}) == expected
+
+
+def test_every_attribute_is_documented() -> None:
+    """The page of traces names each attribute that a span can have, and none that there is not."""
+    root = Path(__file__).parent.parent.parent
+    sources = [root / "dispatcher" / "worker" / "tracing.py", *(root / "dispatcher" / "invokers").rglob("invoker.py")]
+    pattern = re.compile(r'"((?:messaging|dispatch|faas|http|url|server|error)\.[a-z_.]+)"')
+    written = {name for path in sources for name in pattern.findall(path.read_text())}
+    rows = re.findall(r"^\| (`[a-z]+\..*?) \|", (root / "docs" / "operations" / "traces.md").read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)} == written
