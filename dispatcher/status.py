@@ -37,7 +37,7 @@ class PartitionStatus:
         lag_seconds: the age of the oldest of them; 0 when there is none.
         done_beyond: events that are done beyond the commit.
         parked: offset -> attempts used, of events that failed and are not done.
-        in_flight: events whose function runs now; None where a process elsewhere holds the partition.
+        in_flight: events whose function runs now; None where a process elsewhere may have some.
     """
 
     stream: str
@@ -181,8 +181,9 @@ async def function_status(
 
 def _with_in_flight(each: PartitionStatus, here: InFlight, members: int | None) -> PartitionStatus:
     count = here.partitions.get(TopicPartition(each.stream, each.number))
-    # A partition that nobody here holds may be held by a member elsewhere, of which the broker says no more.
-    if count is None and members is not None and members <= here.members:
+    # A partition that nobody here holds may be held by a member elsewhere, of which the broker says no more; but what is all
+    # done runs nowhere.
+    if count is None and (each.lag == 0 or (members is not None and members <= here.members)):
         count = 0
     return replace(each, in_flight=count)
 

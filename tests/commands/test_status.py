@@ -191,3 +191,34 @@ def test_what_runs_now_is_in_flight_and_nothing_is_once_it_has_ended(dispatch: A
     run.end()
     assert counted() == 0
     assert list((dispatch.folder / ".dispatch" / "run").iterdir()) == []
+
+
+def test_what_runs_on_another_machine_is_unknown_until_all_is_done(dispatch: Any) -> None:
+    """A process whose data folder is not this one's holds an event of one partition: in flight there is unknown, and never 0;
+    in partitions of which all is done it is 0, and so it is in all of them at the end."""
+    dispatch.write(
+        "held.py",
+        "import asyncio, pathlib\n"
+        "from bindings import on_stream\n"
+        '@on_stream("held")\n'
+        "async def hold(order: dict) -> None:\n"
+        "    while not pathlib.Path('go').exists():\n"
+        "        await asyncio.sleep(0.01)\n",
+    )
+    dispatch("send", "held", "-", "--partitions", "2", "--key", "id", stdin='{"id": 1}\n')
+    dispatch.environ["DISPATCH_DATA"] = str(dispatch.folder / "elsewhere")
+    run = dispatch.start("run", "held.py", "--app", "shop")
+    del dispatch.environ["DISPATCH_DATA"]
+
+    def status() -> Any:
+        [function] = dispatch("status", "held.py", "--app", "shop", "-o", "json").json
+        return function
+
+    run.until(lambda: status()["members"] == 1, "the member")
+    held = status()
+    assert held["in_flight"] is None
+    assert {each["lag"]: each["in_flight"] for each in held["partitions"]} == {0: 0, 1: None}
+    dispatch.write("go", "")
+    run.until(lambda: status()["in_flight"] == 0, "none in flight")
+    run.interrupt()
+    run.end()
