@@ -55,11 +55,11 @@ class Clock:
             self._cpu = -time.process_time()
             self._first = time.perf_counter()
 
-    def end(self) -> None:
-        """An invocation ends."""
+    def end(self, events: int = 1) -> None:
+        """An invocation of so many events ends."""
         self._in_flight -= 1
-        self.seen += 1
-        if self.seen == self._events:
+        self.seen += events
+        if self.seen >= self._events and not self._last:
             self._last = time.perf_counter()
             self._cpu += time.process_time()
             self._timed = self.seen
