@@ -198,10 +198,13 @@ class Runners:
         decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
         take, done, ready = scheduler.take, scheduler.done, scheduler.ready
         clock, context, cancelling = self._clock, contextvars.copy_context, runner.task.cancelling
-        durations = scheduler.counters.durations
+        counters = scheduler.counters
+        durations = counters.durations
         counts, shortest = durations.counts, durations.bounds[0]
         turn = now = clock()
+        others, own = counters.invocations, 0
         while (delivery := take(now)) is not None:
+            own += 1
             if ready and not self._backup and scheduler.in_flight < scheduler.limit:
                 self.wake()
             runner.batch, runner.started = delivery, now
@@ -253,15 +256,19 @@ class Runners:
                 break
             if started - turn > _LONGEST_TURN:
                 runner.batch = None
-                turn = now = await self._rest()
+                # Where other runners have begun invocations since, this one has suspended and the loop has turned.
+                turn = now = now if counters.invocations > others + own else await self._rest()
+                others, own = counters.invocations, 0
         runner.batch = None
 
     async def _work_through(self, runner: Runner, clean: contextvars.Context) -> None:
         """The general way: any target, any signature."""
         scheduler, invoke = self._scheduler, self._invoke
         is_batch, is_adaptive = self._binding.signature.batch, self._binding.concurrency == "auto"
-        clock, durations, sizes = self._clock, scheduler.counters.durations, scheduler.counters.batch_sizes
+        counters = scheduler.counters
+        clock, durations, sizes = self._clock, counters.durations, counters.batch_sizes
         turn = clock()
+        others, own = counters.invocations, 0
         while True:
             now = clock()
             if is_batch:
@@ -270,6 +277,7 @@ class Runners:
                 batch = None if (delivery := scheduler.take(now)) is None else (delivery,)
             if batch is None:
                 break
+            own += 1
             if scheduler.ready and not self._backup and scheduler.in_flight < scheduler.limit:
                 self.wake()
             runner.batch, runner.started = batch, now
@@ -298,7 +306,8 @@ class Runners:
             if contextvars.copy_context() != clean:
                 break
             if now - turn > _LONGEST_TURN:
-                turn = await self._rest()
+                turn = clock() if counters.invocations > others + own else await self._rest()
+                others, own = counters.invocations, 0
         runner.batch = None
 
     async def _rest(self) -> float:
