@@ -5,12 +5,13 @@ What is no ``traceparent`` is left out, as the recommendation asks for, and neve
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import NamedTuple
 
-__all__ = ["TraceContext", "current_trace", "is_traced", "read_trace", "trace_of"]
+__all__ = ["TraceContext", "current_trace", "is_traced", "read_trace", "tell_trace", "trace_of"]
 
 # Version, trace id, span id, flags. A later version may have more behind them; 255 is no version.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
@@ -90,6 +91,16 @@ def trace_of(headers: Sequence[tuple[str, bytes | None]]) -> TraceContext | None
 def is_traced(headers: Sequence[tuple[str, bytes | None]]) -> bool:
     """Whether whoever made a record has given it a context of its own, which nobody else overwrites."""
     return any(name in _PARENTS for name, _ in headers)
+
+
+def tell_trace(record: logging.LogRecord) -> bool:
+    """A filter for a handler of logs: a line of an invocation that is traced says so, in the fields ``trace_id`` and ``span_id``.
+
+    The names are those of OpenTelemetry's "Trace Context in non-OTLP Log Formats".
+    """
+    if (trace := current_trace.get()) is not None and trace.sampled:
+        record.trace_id, record.span_id = trace.trace_id, trace.span_id
+    return True
 
 
 #: The second pair: the extension "Distributed Tracing" of CloudEvents, in the Kafka protocol binding.

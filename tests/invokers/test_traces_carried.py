@@ -69,10 +69,12 @@ def place_of(span: ReadableSpan) -> str:
     return f"{context.trace_id:032x}-{context.span_id:016x}"
 
 
-async def test_a_function_knows_its_trace_wherever_it_runs(stage: Stage, elsewhere: Elsewhere) -> None:
+async def test_a_function_knows_its_trace_wherever_it_runs(
+    stage: Stage, elsewhere: Elsewhere, caplog: pytest.LogCaptureFixture
+) -> None:
     """In a process, behind each of our hosts and in Lambda the function's ``Context.trace`` is the call of the dispatcher's, a
     CLIENT span within that of the invocation where there is a network between; its event's own header is the producer's.
-    What is not sampled is carried too, as not sampled."""
+    What is not sampled is carried too, as not sampled. What a process of ours logs says its trace, where it is sampled."""
     await stage.send([traced(b"1", PRODUCED), traced(b"2", UNSAMPLED)])
     binding = binding_of(says_trace)
 
@@ -95,6 +97,9 @@ async def test_a_function_knows_its_trace_wherever_it_runs(stage: Stage, elsewhe
     # A process of ours joins what the function itself has of OpenTelemetry; other hosts have instrumentations for that.
     assert first["current"] == (place_of(call) if elsewhere.place == "process" else None)
     match elsewhere.place.partition(":")[0]:
+        case "process":
+            lines = {record.getMessage(): vars(record).get("span_id") for record in caplog.records}
+            assert lines == {"at events/0/0": place_of(call)[33:], "at events/0/1": None}
         case "lambda":
             assert call.name == "invoke says_trace"
             assert dict(call.attributes or {})["faas.invoked_provider"] == "aws"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from opentelemetry.trace import get_current_span
 from process_functions import OUT, STREAM
 
@@ -11,6 +13,7 @@ from bindings import Context, Event, on_stream
 @on_stream(STREAM, emits=OUT)
 async def says_trace(event: Event[bytes], context: Context) -> dict[str, object]:
     """Tells of its invocation, and of its event."""
+    logging.getLogger(__name__).warning("at %s", event.id)
     current = get_current_span().get_span_context()
     return {
         "trace": context.trace and context.trace.headers(),

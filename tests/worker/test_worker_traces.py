@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import PATIENCE, Bench, binding_of, header, until
+from bench import PATIENCE, Bench, binding_of, header, on_both, until
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -265,6 +265,7 @@ async def test_results_carry_the_trace_on(bench: Bench, traces: Traces) -> None:
     assert carried[2] == own
 
 
+@on_both
 async def test_each_attempt_is_a_span_of_its_own(bench: Bench, traces: Traces) -> None:
     """Attempts are numbered, linked to the same creation context, and failed ones say the type of the error and not its message.
     The dead letter keeps the event's headers byte for byte, and says in a header of ours which attempt was the last."""

@@ -26,7 +26,7 @@ from bindings.discovery import discover
 from bindings.failure import FailureKind
 from bindings.invocation import Delivered, Invocations, Reply, reply_to
 from bindings.signature import Signature
-from bindings.trace import TraceContext, current_trace
+from bindings.trace import TraceContext, current_trace, tell_trace
 from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_seconds
 from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
 from dispatcher.invokers.process.logs import Forwarder
@@ -133,6 +133,7 @@ def main(descriptor: int) -> None:
             stream.reconfigure(line_buffering=True, write_through=False)
     confine(settings["memory"], settings["open_files"])
     forwarder = Forwarder(connection.send)
+    forwarder.addFilter(tell_trace)
     logging.root.handlers[:] = [forwarder]
     logging.root.setLevel(settings["level"])
     try:

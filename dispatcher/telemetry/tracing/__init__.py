@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ async def opened(settings: Settings) -> AsyncIterator[Tracing | None]:
         yield None
         return
     try:
-        from dispatcher.telemetry.tracing.log_lines import tell_traces
+        from bindings.trace import tell_trace
         from dispatcher.telemetry.tracing.provider import Tracing
     except ImportError as error:
         raise ConfigurationError(f"traces needs {error.name}: pip install 'dispatch-runtime[otlp]'") from error
@@ -41,7 +42,8 @@ async def opened(settings: Settings) -> AsyncIterator[Tracing | None]:
     if tracing is None:
         yield None
         return
-    tell_traces()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(tell_trace)
     try:
         yield tracing
     finally:
