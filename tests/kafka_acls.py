@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from aiokafka.client import AIOKafkaClient
@@ -12,6 +13,9 @@ READ, WRITE, DESCRIBE = 3, 4, 8
 
 TOPIC, GROUP = 2, 3
 _LITERAL, _PREFIXED, _ALLOW = 3, 4, 3
+_TYPES = {"Topic": TOPIC, "Group": GROUP}
+_PATTERNS = {"Literal": _LITERAL, "Prefixed": _PREFIXED}
+_OPERATIONS = {"Read": READ, "Write": WRITE, "Describe": DESCRIBE}
 
 
 class CreateAclsResponse(Response):
@@ -46,11 +50,11 @@ class CreateAclsStruct(RequestStruct):
 class CreateAcls(Request[CreateAclsStruct]):
     API_KEY = 30
 
-    def __init__(self, rule: tuple[object, ...]) -> None:
-        self.rule = rule
+    def __init__(self, *rules: tuple[object, ...]) -> None:
+        self.rules = list(rules)
 
     def build(self, request_struct_class: type[CreateAclsStruct]) -> CreateAclsStruct:
-        return request_struct_class([self.rule])
+        return request_struct_class(self.rules)
 
 
 class DeleteAclsResponse(Response):
@@ -92,11 +96,11 @@ class DeleteAclsStruct(RequestStruct):
 class DeleteAcls(Request[DeleteAclsStruct]):
     API_KEY = 31
 
-    def __init__(self, rule: tuple[object, ...]) -> None:
-        self.rule = rule
+    def __init__(self, *rules: tuple[object, ...]) -> None:
+        self.rules = list(rules)
 
     def build(self, request_struct_class: type[DeleteAclsStruct]) -> DeleteAclsStruct:
-        return request_struct_class([self.rule])
+        return request_struct_class(self.rules)
 
 
 def _rule(user: str, name: str, operation: int, kind: int) -> tuple[object, ...]:
@@ -108,6 +112,25 @@ async def allow(bootstrap: str, user: str, name: str, operation: int, *, kind: i
     """Let a user do something with a topic, or with the groups whose names begin so."""
     results = await _send(bootstrap, CreateAcls(_rule(user, name, operation, kind)))
     assert [code for code, _ in results] == [0]
+
+
+async def change(bootstrap: str, rules: Iterable[Mapping[str, str]], *, allowed: bool) -> None:
+    """Give rights, or take them away, that are told as Kafka's tools do: ``Read``, ``Topic``, ``Literal``, a name, a principal."""
+    made = [
+        (
+            _TYPES[rule["resource_type"]],
+            rule["resource_name"],
+            _PATTERNS[rule["pattern"]],
+            rule["principal"],
+            "*",
+            _OPERATIONS[rule["operation"]],
+            _ALLOW,
+        )
+        for rule in rules
+    ]
+    results = await _send(bootstrap, CreateAcls(*made) if allowed else DeleteAcls(*made))
+    assert [result[0] for result in results] == [0] * len(made)
+    assert allowed or [len(result[2]) for result in results] == [1] * len(made)  # type: ignore[arg-type]
 
 
 async def forbid(bootstrap: str, user: str, name: str, operation: int, *, kind: int = TOPIC) -> None:
