@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from bindings.event import Context, Event
 from bindings.signature import Signature
 
-__all__ = ["RecordLike", "caller_of", "event_of", "is_direct", "item_of"]
+__all__ = ["RecordLike", "caller_of", "event_id", "event_of", "is_direct", "item_of"]
 
 
 class RecordLike(Protocol):
@@ -32,6 +32,11 @@ class RecordLike(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+def event_id(record: RecordLike) -> str:
+    """``stream/partition/offset``: the same at each delivery, over every target; ``Event.id`` and ``Context.event_id`` show it."""
+    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def is_direct(signature: Signature) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from bindings.binding import Binding
-from bindings.calling import RecordLike, caller_of, item_of
+from bindings.calling import RecordLike, caller_of, event_id, item_of
 from bindings.context import InvocationContext
 from bindings.errors import InvalidOutcome
 from bindings.failure import Failure, failure_of, undecodable
@@ -135,7 +135,7 @@ class Invocations:
         first = batch[0].origin
         return InvocationContext(
             self._binding.name,
-            f"{first.topic}/{first.partition}/{first.offset}",
+            event_id(first),
             1 + max(delivery.attempts for delivery in batch),
             self._binding.timeout if timeout is None else timeout,
             self._binding.emits,

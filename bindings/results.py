@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bindings.calling import RecordLike
+from bindings.calling import RecordLike, event_id
 from bindings.errors import InvalidOutcome
 from bindings.outcome import BatchFailures, Emit, EventFailed
 
@@ -66,7 +66,7 @@ def failures_of(returned: Any, records: Sequence[RecordLike]) -> dict[int, BaseE
     index_of: dict[object, int] = {}
     for index, record in enumerate(records):
         index_of[f"{record.topic}-{record.partition}", record.offset] = index
-        index_of[f"{record.topic}/{record.partition}/{record.offset}"] = index
+        index_of[event_id(record)] = index
     failures: dict[int, BaseException] = {}
     for item in items:
         identifier = item.get("itemIdentifier") if isinstance(item, Mapping) else None

@@ -49,7 +49,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from bindings.binding import Binding
-from bindings.calling import caller_of, item_of
+from bindings.calling import caller_of, event_id, item_of
 from bindings.context import InvocationContext
 from bindings.decorator import bindings_of
 from bindings.errors import InvalidOutcome
@@ -250,8 +250,8 @@ class _Delivery:
                 self.outcomes.append(None)
                 self.records.append(record)
         first = self.records[0] if self.records else None
-        event_id = f"{first.topic}/{first.partition}/{first.offset}" if first else ""
-        self.context = InvocationContext(binding.name, event_id, attempt, binding.timeout, binding.emits)
+        id_ = event_id(first) if first else ""
+        self.context = InvocationContext(binding.name, id_, attempt, binding.timeout, binding.emits)
 
     def call(self) -> Any:
         """Call the function with what could be decoded; None when nothing could."""

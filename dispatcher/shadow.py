@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from bindings import Binding
+from bindings.calling import event_id
 from bindings.errors import InvalidOutcome
 from bindings.failure import Failure, failure_of, timed_out
 from bindings.invocation import Reply
@@ -206,7 +207,7 @@ class Emitted:
             async with aclosing(shelf.letters(broker, Selection())) as letters:
                 async for letter, _ in letters:
                     origin = letter.origin
-                    dead[f"{origin.topic}/{origin.partition}/{origin.offset}"] = letter.error_type
+                    dead[event_id(origin)] = letter.error_type
         return cls(results, dead)
 
     async def of(self, records: Sequence[Record]) -> Came:
@@ -214,7 +215,7 @@ class Emitted:
         outcomes: list[tuple[Outcome, str]] = []
         results: list[Any] = []
         for record in records:
-            event = f"{record.topic}/{record.partition}/{record.offset}"
+            event = event_id(record)
             made = self._results.get(event, {})
             results += [made[index] for index in sorted(made)]
             outcomes.append(("failed", self._dead[event]) if event in self._dead else ("done", ""))

@@ -21,8 +21,7 @@ from benchmarks.arms.remote import (
 from benchmarks.clock import Clock
 from benchmarks.endpoint import endpoint
 from bindings import Ordering
-from bindings.calling import RecordLike
-from bindings.envelopes.record import event_id
+from bindings.calling import RecordLike, event_id
 from dispatcher.config.targets import HttpTarget
 from dispatcher.invokers.http.invoker import HttpInvoker
 from dispatcher.invokers.http.replies import ACCEPT

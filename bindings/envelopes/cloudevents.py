@@ -33,8 +33,8 @@ from urllib.parse import quote, unquote
 
 from pydantic_core import SchemaValidator, core_schema, from_json
 
-from bindings.calling import RecordLike
-from bindings.envelopes.record import EnvelopeError, WireRecord, checked, event_id
+from bindings.calling import RecordLike, event_id
+from bindings.envelopes.record import EnvelopeError, WireRecord, checked
 from bindings.trace import trace_of
 
 __all__ = [

@@ -13,9 +13,9 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from typing import Any
 
-from bindings.calling import RecordLike
+from bindings.calling import RecordLike, event_id
 from bindings.envelopes.cloudevents import time_of, timestamp_of
-from bindings.envelopes.record import EnvelopeError, WireRecord, checked, event_id
+from bindings.envelopes.record import EnvelopeError, WireRecord, checked
 
 __all__ = ["decode", "encode", "is_push"]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bindings.calling import RecordLike
-
-__all__ = ["EnvelopeError", "WireRecord", "checked", "event_id"]
+__all__ = ["EnvelopeError", "WireRecord", "checked"]
 
 
 class EnvelopeError(ValueError):
@@ -40,8 +38,3 @@ def checked(record: WireRecord) -> WireRecord:
     except UnicodeEncodeError:
         raise EnvelopeError("a name holds half a surrogate pair, which is no text") from None
     return record
-
-
-def event_id(record: RecordLike) -> str:
-    """``stream/partition/offset``: the same at each delivery, over every target."""
-    return f"{record.topic}/{record.partition}/{record.offset}"

@@ -28,9 +28,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bindings.binding import Binding
+from bindings.calling import event_id
 from bindings.envelopes import aws_kafka, cloudevents, pubsub, raw
 from bindings.envelopes import reply as replies
-from bindings.envelopes.record import WireRecord, event_id
+from bindings.envelopes.record import WireRecord
 from bindings.failure import Failure, FailureKind
 from bindings.invocation import Reply
 from bindings.outcome import Emit

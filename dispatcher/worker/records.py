@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bindings import Binding, Emit
+from bindings.calling import event_id
 from bindings.errors import InvalidOutcome
 from bindings.results import encode
 from bindings.trace import TraceContext, is_traced
@@ -204,12 +205,12 @@ def result(
         key = first.key
     if trace is not None and not is_traced(headers):
         headers += tuple((name, text.encode()) for name, text in trace.trace_to(binding.emits).headers().items())
-    event_id = f"{first.topic}/{first.partition}/{first.offset}#{index}"
+    id_ = f"{event_id(first)}#{index}"
     return Outgoing(
         topic=binding.emits,
         value=encode(emit.value),
         key=key,
-        headers=(*headers, ("dispatch-function", binding.name.encode()), ("dispatch-event-id", event_id.encode())),
+        headers=(*headers, ("dispatch-function", binding.name.encode()), ("dispatch-event-id", id_.encode())),
         source_timestamp=max(delivery.origin.timestamp for delivery in batch),
     )
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bindings.calling import event_id
 from bindings.envelopes import aws_kafka, cloudevents, pubsub, raw, reply
-from bindings.envelopes.record import WireRecord, event_id
+from bindings.envelopes.record import WireRecord
 from bindings.failure import Failure, FailureKind
 from bindings.invocation import Reply
 from bindings.outcome import Emit

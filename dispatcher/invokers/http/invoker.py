@@ -12,7 +12,7 @@ from dataclasses import replace
 from yarl import URL
 
 from bindings import Binding, Emit
-from bindings.envelopes.record import event_id
+from bindings.calling import event_id
 from bindings.failure import Failure, timed_out
 from bindings.invocation import Reply
 from bindings.trace import current_trace
