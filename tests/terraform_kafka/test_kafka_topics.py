@@ -200,7 +200,11 @@ async def test_an_operator_works_under_exactly_his_rights(place: Place, owner: K
         if rule["principal"] == f"User:{OPERATOR}"
     }
     owners = {"DISPATCH_BROKER": f"kafka://{place.cluster.bootstrap()}", "DISPATCH_APP": app.app}
-    for words in (("send", f"orders-{app.mark}", "-"), ("run", "app.py", "--only", "check", "--until-caught-up")):
+    for words in (
+        ("functions", "resume", "check"),
+        ("send", f"orders-{app.mark}", "-"),
+        ("run", "app.py", "--only", "check", "--until-caught-up"),
+    ):
         await asyncio.to_thread(dispatch, *words, stdin='{"do": "reject"}\n', **owners)
     dispatch.environ |= environment
     used = set()
