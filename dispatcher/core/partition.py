@@ -30,6 +30,7 @@ class Partition:
         open: events of it may start. False once it is being revoked.
         active: results count. False once it has gone.
         held_bytes: bytes of the pending events.
+        fetched_bytes: bytes of the events that were admitted together last.
         parked: events that wait for their next attempt.
         unsettled: while draining, what is still in flight or on its way to the broker.
     """
@@ -41,6 +42,7 @@ class Partition:
         "_fitted",
         "_map_is_full",
         "active",
+        "fetched_bytes",
         "held_bytes",
         "id",
         "lanes",
@@ -58,7 +60,7 @@ class Partition:
         self.lanes: dict[bytes, Delivery] = {}
         self.open = True
         self.active = True
-        self.held_bytes = 0
+        self.held_bytes = self.fetched_bytes = 0
         self.parked = 0
         self.unsettled: set[Delivery] = set()
         self._asking = True
@@ -77,7 +79,10 @@ class Partition:
             return False
         count = len(self.pending)
         if self._asking:
-            self._asking = count < events and self.held_bytes < held_bytes
+            # A fetch brings as much as the last one, as a rule: 500 events of 10 KB were half of what six partitions may hold.
+            # Of nearly nothing held one is asked for, however large.
+            coming = min(self.fetched_bytes, held_bytes // 2)
+            self._asking = count < events and self.held_bytes + coming <= held_bytes
         else:
             self._asking = 2 * count <= events and 2 * self.held_bytes <= held_bytes
         return self._asking and self.parked < park_limit and not self._map_is_full

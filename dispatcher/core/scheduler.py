@@ -216,6 +216,7 @@ class Scheduler:
             for offset in sorted(offset for offset in pending if offset >= tracker.end):
                 pending[offset] = pending.pop(offset)
         owned.held_bytes += held
+        owned.fetched_bytes = held
         tracker.advance(stop)
         if tracker.attempts:
             self._restore_attempts(owned)

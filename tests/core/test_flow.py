@@ -230,9 +230,9 @@ def test_a_partition_is_asked_again_at_half_of_its_limit() -> None:
         (Limits(held_bytes=80), [rec(n, value=b"0123456789") for n in range(8)]),
     ):
         scheduler = make_scheduler(order="none", limits=limits, concurrency=100)
-        scheduler.admit(P0, records[:-1], now=1.0)
-        assert scheduler.wanted() == [P0]
-        scheduler.admit(P0, records[-1:], now=1.0)
+        for record in records:
+            assert scheduler.wanted() == [P0]
+            scheduler.admit(P0, [record], now=1.0)
         taken = take_all(scheduler, 1.0)
         for delivery in taken[:4]:
             assert scheduler.wanted() == []
@@ -240,6 +240,26 @@ def test_a_partition_is_asked_again_at_half_of_its_limit() -> None:
         assert scheduler.wanted() == [P0]
         scheduler.done(taken[4])
         assert scheduler.wanted() == [P0]
+
+
+def test_a_partition_is_not_asked_for_what_would_not_fit() -> None:
+    """Proves that a fetch of large events does not go past the bytes that may be held: the next is taken to be as large as the
+    last, and one is asked for as long as less than half of the room is taken."""
+    scheduler = make_scheduler(order="none", limits=Limits(held_bytes=100), concurrency=100)
+    scheduler.admit(P0, [rec(n, value=b"0123456789") for n in range(4)], now=1.0)
+    assert scheduler.wanted() == [P0]
+    scheduler.admit(P0, [rec(n, value=b"0123456789") for n in range(4, 8)], now=1.0)
+    assert scheduler.wanted() == []
+    taken = take_all(scheduler, 1.0)
+    for delivery in taken[:3]:
+        scheduler.done(delivery)
+    assert scheduler.partitions[P0].held_bytes == 50
+    assert scheduler.wanted() == [P0]
+    scheduler.admit(P0, [rec(8, value=b"x" * 1_000)], now=1.0)
+    assert scheduler.wanted() == []
+    for delivery in [*taken[3:], *take_all(scheduler, 1.0)]:
+        scheduler.done(delivery)
+    assert scheduler.wanted() == [P0]
 
 
 def test_the_limits_are_shared_by_the_partitions() -> None:
