@@ -10,7 +10,7 @@ from benchmarks.bench import Bench
 __all__ = ["catalogue", "chosen"]
 
 #: Modules of ``benchmarks.rows``; each has its ``BENCHES``.
-ROWS = ("local", "parallel", "targets")
+ROWS = ("local", "parallel", "flight", "targets", "latency", "start", "memory", "growth", "workers")
 
 
 def catalogue() -> list[Bench]:
