@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from bindings.event import Context, Event
 from bindings.signature import Signature
 
-__all__ = ["RecordLike", "caller_of", "event_id", "event_of", "is_direct", "item_of"]
+__all__ = ["RecordLike", "caller_of", "event_id", "event_of", "is_direct", "item_of", "takes_values"]
 
 
 class RecordLike(Protocol):
@@ -40,8 +40,13 @@ def event_id(record: RecordLike) -> str:
 
 
 def is_direct(signature: Signature) -> bool:
-    """Whether the function takes the decoded value as it is and nothing else."""
-    return not (signature.batch or signature.wants_event or signature.context)
+    """Whether the function takes the decoded value of one event as it is and nothing else."""
+    return takes_values(signature) and not signature.batch
+
+
+def takes_values(signature: Signature) -> bool:
+    """Whether the function takes the decoded value as it is, or a list of them, and nothing else."""
+    return not (signature.wants_event or signature.context)
 
 
 def event_of(value: Any, record: RecordLike) -> Event[Any]:

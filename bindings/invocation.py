@@ -92,24 +92,41 @@ class Invocations:
         if self._signature.context:
             context = self._context([batch[index] for index in indexes], timeout)
         argument = items if self._signature.batch else items[0]
+        emitted = context.emitted if context else ()
         try:
             returned = await self.run(batch, argument, context)
-            named = failures_of(returned, [batch[index].origin for index in indexes])
-            # What only names failures emits nothing: results_of() leaves it out.
-            results = [*(context.emitted if context else ()), *self.results(returned)]
-        except BatchFailures as error:
-            try:
-                named = named_failures(error, items)
-            except InvalidOutcome as invalid:
-                return replace(reply_to(invalid, self._binding.retry), failures=failures)
-            results = [*context.emitted] if context else []
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise  # the runner knows whether it was it that cancelled
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a function must not end the process
-            return replace(reply_to(error, self._binding.retry), failures=failures)
-        for index, reason in named.items():
-            failures[indexes[index]] = failure_of(reason, self._binding.retry)
-        return Reply(failures, None, results)
+            reply = self.raised(error, items, emitted)
+        else:
+            reply = self.returned(returned, [batch[index].origin for index in indexes], emitted)
+        for index, failure in reply.failures.items():
+            failures[indexes[index]] = failure
+        return replace(reply, failures=failures)
+
+    def returned(self, returned: object, events: Sequence[RecordLike], emitted: Sequence[Emit] = ()) -> Reply:
+        """What an invocation with these events came to, by what the function returned, and emitted before."""
+        try:
+            named = failures_of(returned, events)
+            # What only names failures emits nothing: results_of() leaves it out.
+            results = [*emitted, *self.results(returned)]
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a result is the user's object, and may do anything when it is read
+            return reply_to(error, self._binding.retry)
+        return Reply(self._failures(named), None, results)
+
+    def raised(self, error: BaseException, items: Sequence[Any], emitted: Sequence[Emit] = ()) -> Reply:
+        """What an invocation with these items came to, by what the function raised."""
+        if not isinstance(error, BatchFailures):
+            return reply_to(error, self._binding.retry)
+        try:
+            named = named_failures(error, items)
+        except InvalidOutcome as invalid:
+            return reply_to(invalid, self._binding.retry)
+        return Reply(self._failures(named), None, list(emitted))
+
+    def _failures(self, named: Mapping[int, BaseException]) -> dict[int, Failure]:
+        return {index: failure_of(reason, self._binding.retry) for index, reason in named.items()}
 
     def call_in_thread(self, argument: Any, context: InvocationContext | None) -> tuple[Any, BaseException | None]:
         """Call a sync function where its exception can't be raised: an asyncio future can't hold a StopIteration."""

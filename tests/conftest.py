@@ -8,7 +8,12 @@ from typing import NoReturn
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 from kafka_server import KafkaCluster, KafkaUnavailable
+
+# How long an example takes says nothing on a machine that others use too.
+settings.register_profile("dispatch", deadline=None)
+settings.load_profile("dispatch")
 
 _EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
 

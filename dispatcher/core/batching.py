@@ -19,17 +19,19 @@ class ReadyQueue:
 
     Attributes:
         heads: the ready heads; every state change of one goes through this class.
+        count: the events that may go with a batch: the heads and those behind them.
+        size: their bytes.
     """
 
-    __slots__ = ("_batch", "_bytes", "_count", "_full", "_grouped", "heads")
+    __slots__ = ("_batch", "_full", "_grouped", "count", "heads", "size")
 
     def __init__(self, batch: Batch, *, grouped: bool) -> None:
         self._batch = batch
         self._grouped = grouped
         self.heads: deque[Delivery] = deque()
         self._full: deque[Delivery] = deque()
-        self._count = 0
-        self._bytes = 0
+        self.count = 0
+        self.size = 0
 
     def __len__(self) -> int:
         return len(self.heads)
@@ -43,28 +45,34 @@ class ReadyQueue:
             self.heads.appendleft(head)
         else:
             self.heads.append(head)
-        self._count += 1
-        self._bytes += head.size
+        self.count += 1
+        self.size += head.size
         if head.followers:
-            self._count += len(head.followers)
-            self._bytes += sum([follower.size for follower in head.followers])
+            self.count += len(head.followers)
+            self.size += sum([follower.size for follower in head.followers])
         if self._grouped and self._is_full(head):
             self._full.append(head)
 
     def joined(self, head: Delivery, follower: Delivery) -> None:
         """``follower`` came to stand behind ``head``, which is ready."""
-        self._count += 1
-        self._bytes += follower.size
+        self.count += 1
+        self.size += follower.size
         # Past max_events it stands in the queue of the full ones already.
         if self._grouped and len(head.followers or ()) < self._batch.max_events and self._is_full(head):
             self._full.append(head)
+
+    def sort(self) -> None:
+        """Have the oldest first again, after some came that had waited elsewhere."""
+        ordered = sorted(self.heads, key=lambda head: head.since)
+        self.heads.clear()
+        self.heads.extend(ordered)
 
     def keep_open(self) -> None:
         """Forget the heads whose partition is being revoked."""
         kept = [head for head in self.heads if head.partition.open]
         self.heads.clear()
         self._full.clear()
-        self._count = self._bytes = 0
+        self.count = self.size = 0
         for head in kept:
             self.push(head, head.since)
 
@@ -91,8 +99,8 @@ class ReadyQueue:
             head.state = State.IN_FLIGHT
             batch.append(head)
             size += head.size
-            self._count -= 1
-            self._bytes -= head.size
+            self.count -= 1
+            self.size -= head.size
         return batch
 
     def due_at(self) -> float | None:
@@ -123,8 +131,8 @@ class ReadyQueue:
     def _take_lane(self, head: Delivery, batch: list[Delivery], size: int, limit: int) -> int:
         followers = head.followers or ()
         waiting = sum([follower.size for follower in followers])
-        self._count -= 1 + len(followers)
-        self._bytes -= head.size + waiting
+        self.count -= 1 + len(followers)
+        self.size -= head.size + waiting
         head.state = State.IN_FLIGHT
         batch.append(head)
         size += head.size
@@ -141,7 +149,7 @@ class ReadyQueue:
         return size
 
     def _is_enough(self) -> bool:
-        return self._count >= self._batch.max_events or self._bytes >= self._batch.max_bytes
+        return self.count >= self._batch.max_events or self.size >= self._batch.max_bytes
 
     def _is_full(self, head: Delivery) -> bool:
         count = 1 + len(head.followers or ())

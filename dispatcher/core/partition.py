@@ -5,6 +5,7 @@ from __future__ import annotations
 from dispatcher.core.delivery import Delivery, record_size
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap, OffsetTracker, fit_metadata
 from dispatcher.core.record import Committed, Record, TopicPartition
+from dispatcher.core.stretch import Stretch
 
 __all__ = ["Partition", "lone_delivery"]
 
@@ -32,6 +33,7 @@ class Partition:
         held_bytes: bytes of the pending events.
         fetched_bytes: bytes of the events that were admitted together last.
         parked: events that wait for their next attempt.
+        stretch: events that were received and not admitted; None, as a rule, while others are pending.
         unsettled: while draining, what is still in flight or on its way to the broker.
     """
 
@@ -50,6 +52,7 @@ class Partition:
         "open",
         "parked",
         "pending",
+        "stretch",
         "unsettled",
     )
 
@@ -62,6 +65,7 @@ class Partition:
         self.active = True
         self.held_bytes = self.fetched_bytes = 0
         self.parked = 0
+        self.stretch: Stretch | None = None
         self.unsettled: set[Delivery] = set()
         self._asking = True
         self._map_is_full = False
@@ -73,11 +77,23 @@ class Partition:
     def __repr__(self) -> str:
         return f"<Partition {self.id.topic}/{self.id.partition} at {self.offsets.position} pending={len(self.pending)}>"
 
+    @property
+    def received(self) -> int:
+        """The offset after the last one that the broker handed over."""
+        return self.offsets.end if self.stretch is None else self.stretch.end
+
+    def pass_to(self, offset: int) -> None:
+        """Take note that nothing more comes of it below ``offset``: markers, aborted or compacted records."""
+        if self.stretch is not None:
+            self.stretch.end = max(self.stretch.end, offset)
+        else:
+            self.offsets.advance(offset)
+
     def wants_more(self, *, events: int, held_bytes: int, park_limit: int) -> bool:
         """Whether to ask the broker for more of it: not past the high watermarks until at half of them."""
-        if not self.open:
+        if not self.open or (self.stretch is not None and self.stretch.is_full):
             return False
-        count = len(self.pending)
+        count = len(self.pending) + (len(self.stretch.records) if self.stretch is not None else 0)
         if self._asking:
             # A fetch brings as much as the last one, as a rule: 500 events of 10 KB were half of what six partitions may hold.
             # Of nearly nothing held one is asked for, however large.

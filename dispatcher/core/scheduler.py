@@ -20,6 +20,7 @@ from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition
 from dispatcher.core.retries import RETRY_AFTER_CAP, USED_UP, PauseCause, Reason, judge
 from dispatcher.core.settlement import DeadLettered, Moved, Settlement
+from dispatcher.core.stretch import Part, Stretch, StretchLine
 
 __all__ = ["Scheduler"]
 
@@ -58,6 +59,7 @@ class Scheduler:
         can_be_resumed: an operator's resume would be heard. Then under ``Retry(then="pause")`` an event whose attempts a
             former owner used up pauses the function again; else a restart is how it is resumed, and tries it once more.
         metadata_limit: bytes that the broker takes with a commit; may be lowered when it says that it takes less.
+        stretches: events that were received in one piece, and may start (read-only outside).
     """
 
     def __init__(
@@ -89,6 +91,9 @@ class Scheduler:
         grouped = binding.order == "partition" or binding.batch.group_by == "key"
         self._queue = ReadyQueue(binding.batch, grouped=grouped) if binding.signature.batch else None
         self.ready: deque[Delivery] = self._queue.heads if self._queue is not None else deque()
+        self._takes_stretches = False
+        self._can_stretch = self._queue is None or not grouped
+        self.stretches = StretchLine(binding.batch if binding.signature.batch else None)
         # For those who lead their lane next, when done() is not told the time: batches wait by it.
         self._now = now
         self.in_flight = 0
@@ -121,6 +126,8 @@ class Scheduler:
         for id_ in partitions:
             if (partition := self._partitions.get(id_)) is not None and partition.open:
                 partition.open = False
+                if (stretch := partition.stretch) is not None:
+                    self.stretches.drop(stretch, len(stretch.records))
                 partition.unsettled = {
                     delivery
                     for delivery in partition.pending.values()
@@ -178,6 +185,24 @@ class Scheduler:
         owned = self._partitions.get(partition)
         if owned is None or not owned.open or not records:
             return []
+        tracker = owned.offsets
+        is_plain = screen is None and not tracker.restored and not tracker.attempts and records[0].offset >= tracker.end
+        if owned.stretch is not None and (not is_plain or records[0].offset < owned.stretch.end):
+            self._break(owned.stretch, 0, 0)
+        if is_plain and self._may_stretch(owned):
+            self.stretches.add(owned, records, now)
+            return []
+        return self._admit(owned, records, screen, now)
+
+    def _may_stretch(self, owned: Partition) -> bool:
+        if not self._takes_stretches or owned.pending or self._gated:
+            return False
+        # Of a function that takes one at a time, what is ready goes first; of one that takes batches, what is due.
+        return self._queue is not None or not self.ready
+
+    def _admit(
+        self, owned: Partition, records: Sequence[Record], screen: Screen | None, now: float
+    ) -> list[tuple[Delivery, Failure]]:
         tracker = owned.offsets
         stop = records[-1].offset + 1
         refused: list[tuple[Delivery, Failure]] = []
@@ -291,6 +316,111 @@ class Scheduler:
             if (delivery := owned.pending.get(offset)) is not None:
                 delivery.remember().attempts = count
 
+    # -- stretches
+
+    def take_stretches(self) -> None:
+        """From now on events may be left in one piece: the caller asks :meth:`begin` or :meth:`begin_batch` too."""
+        self._takes_stretches = self._can_stretch
+
+    def begin(self, now: float) -> Stretch | None:
+        """Events to run one after another, each as if it were taken and done at once; None when there are none.
+
+        It holds for those that end without having waited. Before anything else runs the caller tells how many that
+        were: with :meth:`passed`, or with :meth:`break_off` when the next one waits, fails or leaves a result.
+        """
+        if self.ready or self._gated:
+            # What is ready came first; what a rate or a breaker holds back is let go one by one.
+            self._unroll_all()
+            return None
+        if not self.stretches or self.in_flight >= self.limit:
+            return None
+        self._now = now
+        self.in_flight += 1
+        return self.stretches.first
+
+    def passed(self, stretch: Stretch, count: int) -> None:
+        """The first so many were handled, each by itself, and none of them runs now."""
+        self.in_flight -= 1
+        self.counters.invocations += count
+        if count:
+            self._pass(stretch, count)
+
+    def break_off(self, stretch: Stretch, count: int) -> Delivery:
+        """The first so many were handled; the next is taken like any other, and those behind it are admitted."""
+        self.counters.invocations += count + 1
+        [delivery] = self._break(stretch, count, 1)
+        return delivery
+
+    def begin_batch(self, now: float) -> list[Part] | None:
+        """The next batch of events that are not admitted, as if it were taken and done at once; None when there is none.
+
+        As with :meth:`begin`: told with :meth:`passed_batch` if it has not waited, else with :meth:`break_off_batch`.
+        """
+        queue, stretches = self._queue, self.stretches
+        if queue is None or not stretches:
+            return None
+        queued, due = queue.due_at(), stretches.due_at(queue.count, queue.size)
+        if self._gated or (queued is not None and queued <= now):
+            self._unroll_all()
+            return None
+        if due is None or due > now or self.in_flight >= self.limit:
+            return None
+        if queue.count and not stretches.is_enough():
+            # Together with what is queued they are enough, or have waited long enough.
+            self._unroll_all()
+            return None
+        self._now = now
+        self.in_flight += 1
+        return stretches.gather()
+
+    def passed_batch(self, parts: Sequence[Part]) -> None:
+        """All events of the batch were handled."""
+        self.in_flight -= 1
+        self.counters.invocations += 1
+        for stretch, count in parts:
+            self._pass(stretch, count)
+
+    def break_off_batch(self, parts: Sequence[Part]) -> list[Delivery]:
+        """The events of the batch are taken like any others, and those behind them are admitted."""
+        self.counters.invocations += 1
+        return [delivery for stretch, count in parts for delivery in self._break(stretch, 0, count)]
+
+    def _pass(self, stretch: Stretch, count: int) -> None:
+        self.counters.consumed += count
+        self.counters.done += count
+        last = stretch.records[count - 1].offset
+        self.stretches.drop(stretch, count)
+        stretch.partition.offsets.advance(last + 1 if stretch.records else stretch.end)
+
+    def _break(self, stretch: Stretch, done: int, taken: int) -> list[Delivery]:
+        """End a stretch: its first events are done, those after them start, the others are admitted."""
+        owned, records = stretch.partition, stretch.records
+        self.stretches.drop(stretch, len(records))
+        self.counters.consumed += done + taken
+        self.counters.done += done
+        started = []
+        for record in records[done : done + taken]:
+            lane = record.key if self._by_key else self._fixed_lane
+            delivery = Delivery(record, owned, lane, record_size(record))
+            delivery.state = State.IN_FLIGHT
+            owned.pending[record.offset] = delivery
+            owned.held_bytes += delivery.size
+            if lane is not None:
+                owned.lanes.setdefault(lane, delivery)
+            started.append(delivery)
+        if done + taken:
+            owned.offsets.advance(records[done + taken - 1].offset + 1)
+        if len(records) > done + taken:
+            self._admit(owned, records[done + taken :], None, stretch.since)
+            if self._queue is not None:
+                self._queue.sort()
+        owned.offsets.advance(stretch.end)
+        return started
+
+    def _unroll_all(self) -> None:
+        for stretch in self.stretches:
+            self._break(stretch, 0, 0)
+
     # -- starting
 
     def take(self, now: float) -> Delivery | None:
@@ -340,7 +470,7 @@ class Scheduler:
     def wakes_at(self, now: float) -> float | None:
         """When to call again though nothing else happened; None when only an event or a result can change anything."""
         times = [self._waiting[0][0]] if self._waiting else []
-        if self.ready and self.in_flight < self.limit:
+        if self.has_work and self.in_flight < self.limit:
             start = now
             if self._gated:
                 opens = self._breaker.ready_at(now)
@@ -348,13 +478,19 @@ class Scheduler:
                     return times[0] if times else None
                 start = max(start, opens, self._rate.ready_at(now) if self._rate else now)
             if self._queue is not None:
-                start = max(start, self._queue.due_at() or now)
+                waits = (self._queue.due_at(), self.stretches.due_at(self._queue.count, self._queue.size))
+                start = max(start, min(at for at in waits if at is not None))
             times.append(start)
         return min(times, default=None)
 
+    @property
+    def has_work(self) -> bool:
+        """Whether anything may start, as far as lanes go."""
+        return bool(self.ready or self.stretches)
+
     def is_stalled(self, now: float) -> bool:
         """Whether something may start at this moment: asked twice, with nothing done between, that it should have."""
-        if self.in_flight >= self.limit or not self.ready:
+        if self.in_flight >= self.limit or not self.has_work:
             return False
         return (at := self.wakes_at(now)) is not None and at <= now
 

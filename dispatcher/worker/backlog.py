@@ -66,7 +66,7 @@ class Backlog:
         idle = {
             id_: owned.offsets.end
             for id_, owned in partitions.items()
-            if not owned.pending and owned.offsets.end < self._ends.get(id_, 0)
+            if not owned.pending and not owned.stretch and owned.offsets.end < self._ends.get(id_, 0)
         }
         await self._read_heads(
             {
@@ -105,7 +105,7 @@ class Backlog:
 
     def oldest_age(self) -> float | None:
         """Seconds since the timestamp of the oldest event in memory; None when there is none."""
-        times = [_oldest(owned) for owned in self._scheduler.partitions.values() if owned.pending]
+        times = [_oldest(owned) for owned in self._scheduler.partitions.values() if owned.pending or owned.stretch]
         return self._age(min(times)) if times else None
 
     def _partition(self, id_: TopicPartition, owned: Partition, limit: int) -> PartitionMeasures:
@@ -129,7 +129,7 @@ class Backlog:
         return len(owned.pending) + max(0, end - begin - done)
 
     def _lag_seconds(self, id_: TopicPartition, owned: Partition) -> float | None:
-        if owned.pending:
+        if owned.pending or owned.stretch:
             return self._age(_oldest(owned))
         position = owned.offsets.end
         if position >= self._ends[id_]:
@@ -146,4 +146,6 @@ class Backlog:
 
 
 def _oldest(owned: Partition) -> int:
+    if owned.stretch is not None:
+        return owned.stretch.records[0].timestamp
     return next(iter(owned.pending.values())).record.timestamp

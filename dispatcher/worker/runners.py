@@ -16,10 +16,10 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bindings import Binding
-from bindings.calling import is_direct
+from bindings.calling import is_direct, takes_values
 from bindings.errors import InvalidOutcome
 from bindings.failure import FailureKind, timed_out, undecodable
 from bindings.invocation import Reply, reply_to
@@ -28,6 +28,7 @@ from dispatcher.core.delivery import Delivery
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.local import LocalInvoker
+from dispatcher.worker.passing import LONGEST_TURN, Ended, Passing
 
 if TYPE_CHECKING:
     from dispatcher.worker.tracing import FunctionTracing
@@ -36,8 +37,6 @@ __all__ = ["Runners"]
 
 logger = logging.getLogger("dispatcher.worker")
 
-# Seconds that a runner goes on before it lets the loop turn: heartbeats and fetches wait for it.
-_LONGEST_TURN = 0.005
 # Seconds that a function has to end once it was cancelled for good.
 _CLOSE_TIMEOUT = 2.0
 
@@ -94,9 +93,15 @@ class Runners:
         self._on_idle = idle
         self._on_progress = progress
         self._on_failed = failed
-        is_short = isinstance(invoker, LocalInvoker) and is_direct(binding.signature) and binding.signature.is_async
-        is_short = is_short and binding.concurrency != "auto" and tracing is None
-        self._work = self._work_directly if is_short else self._work_through
+        is_plain = isinstance(invoker, LocalInvoker) and binding.signature.is_async
+        is_plain = is_plain and binding.concurrency != "auto" and tracing is None
+        self._work = self._work_through
+        self._passing: Passing | None = None
+        if is_plain and is_direct(binding.signature):
+            self._work = self._work_directly
+        if is_plain and takes_values(binding.signature):
+            self._passing = Passing(binding, scheduler, self._clock, self._note_in_flight)
+            scheduler.take_stretches()
         self._runners: set[Runner] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._backup = False
@@ -107,7 +112,7 @@ class Runners:
 
     def wake(self) -> None:
         """Have a runner look at what may start, when there is anything and none is about to."""
-        if self._backup or not self._scheduler.ready:
+        if self._backup or not self._scheduler.has_work:
             return
         self._backup = True
         while self._idle:
@@ -201,9 +206,17 @@ class Runners:
         counters = scheduler.counters
         durations = counters.durations
         counts, shortest = durations.counts, durations.bounds[0]
+        stretches = scheduler.stretches
         turn = now = clock()
         others, own = counters.invocations, 0
-        while (delivery := take(now)) is not None:
+        while True:
+            if stretches.events:
+                if not await self._pass_stretches(runner, clean):
+                    break
+                turn = now = clock()
+                others, own = counters.invocations, 0
+            if (delivery := take(now)) is None:
+                break
             own += 1
             if ready and not self._backup and scheduler.in_flight < scheduler.limit:
                 self.wake()
@@ -254,7 +267,7 @@ class Runners:
                 self._on_progress()
             if context() != clean:
                 break
-            if started - turn > _LONGEST_TURN:
+            if started - turn > LONGEST_TURN:
                 runner.batch = None
                 # Where other runners have begun invocations since, this one has suspended and the loop has turned.
                 turn = now = now if counters.invocations > others + own else await self._rest()
@@ -265,11 +278,16 @@ class Runners:
         """The general way: any target, any signature."""
         scheduler, invoke = self._scheduler, self._invoke
         is_batch, is_adaptive = self._binding.signature.batch, self._binding.concurrency == "auto"
-        counters = scheduler.counters
+        counters, stretches = scheduler.counters, scheduler.stretches
         clock, durations, sizes = self._clock, counters.durations, counters.batch_sizes
         turn = clock()
         others, own = counters.invocations, 0
         while True:
+            if stretches.events:
+                if not await self._pass_batches(runner, clean):
+                    break
+                turn = clock()
+                others, own = counters.invocations, 0
             now = clock()
             if is_batch:
                 batch: Sequence[Delivery] | None = scheduler.take_batch(now)
@@ -305,10 +323,71 @@ class Runners:
                     self._on_progress()
             if contextvars.copy_context() != clean:
                 break
-            if now - turn > _LONGEST_TURN:
+            if now - turn > LONGEST_TURN:
                 turn = clock() if counters.invocations > others + own else await self._rest()
                 others, own = counters.invocations, 0
         runner.batch = None
+
+    async def _pass_stretches(self, runner: Runner, clean: contextvars.Context) -> bool:
+        """Run events that nobody has admitted; False when this task must run no more."""
+        passing, scheduler = self._passing, self._scheduler
+        while passing is not None and (stretch := scheduler.begin(self._clock())) is not None:
+            ended = await passing.one_by_one(stretch, runner, clean)
+            if ended is not None:
+                return await self._end(runner, ended, clean)
+            if self.watched:
+                self._on_progress()
+            if stretch.records:
+                await self._rest()
+        return True
+
+    async def _pass_batches(self, runner: Runner, clean: contextvars.Context) -> bool:
+        """Run batches of events that nobody has admitted; False when this task must run no more."""
+        passing, scheduler = self._passing, self._scheduler
+        turn = now = self._clock()
+        while passing is not None and (parts := scheduler.begin_batch(now)) is not None:
+            ended = await passing.batch(parts, runner, clean)
+            if ended is not None:
+                return await self._end(runner, ended, clean)
+            if self.watched:
+                self._on_progress()
+            now = self._clock()
+            if now - turn > LONGEST_TURN:
+                turn = now = await self._rest()
+        return True
+
+    async def _end(self, runner: Runner, ended: Ended, clean: contextvars.Context) -> bool:
+        """Settle an invocation that was more than a plain end; False when this task must run no more."""
+        batch, invoker = ended.batch, cast(LocalInvoker, self._invoker)
+        if ended.items is None:
+            # It tells which of them can't be decoded, and calls the function with the others.
+            runner.batch, runner.started = batch, ended.started
+            try:
+                reply = await invoker.invoke(batch)
+            except BaseException as error:  # noqa: BLE001 - what may pass is raised again by _reply
+                reply = self._reply(runner, error)
+        elif ended.error is None:
+            reply = invoker.returned(ended.returned, [delivery.origin for delivery in batch])
+        elif runner.is_late or isinstance(ended.error, (KeyboardInterrupt, asyncio.CancelledError)):
+            reply = self._reply(runner, ended.error)
+        else:
+            reply = invoker.raised(ended.error, ended.items)
+        if runner.is_late:
+            self._forgive(runner)
+        runner.batch = None
+        counters = self._scheduler.counters
+        counters.durations.observe(self._clock() - ended.started)
+        if self._binding.signature.batch:
+            counters.batch_sizes.observe(len(batch))
+        if runner.task.cancelling():
+            await self._absorb(runner)
+        await self._settle(batch, reply)
+        return contextvars.copy_context() == clean
+
+    def _note_in_flight(self, runner: Runner, batch: Sequence[Delivery] | Delivery, started: float) -> None:
+        runner.batch, runner.started = batch, started
+        if not self._backup and self._scheduler.in_flight < self._scheduler.limit:
+            self.wake()
 
     async def _rest(self) -> float:
         """Let the loop turn, though the function has never suspended; returns when the next turn begins."""

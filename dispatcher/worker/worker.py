@@ -236,7 +236,7 @@ class Worker:
         """What has happened and how things stand."""
         counters, scheduler = self._counters, self._scheduler
         partitions = scheduler.partitions.values()
-        pending = sum(len(partition.pending) for partition in partitions)
+        pending = sum(len(partition.pending) for partition in partitions) + scheduler.stretches.events
         parked = sum(partition.parked for partition in partitions)
         return Statistics(
             function=self.name,
@@ -449,7 +449,7 @@ class Worker:
             self._polled = self._clock.monotonic()
             wanted = [id_ for id_ in self._scheduler.wanted() if id_ not in self._corrupt]
             if self._span is not None:
-                wanted = [id_ for id_ in wanted if self._scheduler.partitions[id_].offsets.end < self._span.end(id_)]
+                wanted = [id_ for id_ in wanted if self._scheduler.partitions[id_].received < self._span.end(id_)]
             if wanted:
                 await self._fetch(consumer, wanted)
             else:
@@ -501,7 +501,7 @@ class Worker:
 
     def _pass(self, id_: TopicPartition, offset: int) -> None:
         if (partition := self._scheduler.partitions.get(id_)) is not None:
-            partition.offsets.advance(offset if self._span is None else min(offset, self._span.end(id_)))
+            partition.pass_to(offset if self._span is None else min(offset, self._span.end(id_)))
 
     async def _jump(self, consumer: Consumer, id_: TopicPartition, position: int) -> None:
         """The log does not hold the position (any more): go on where it begins, and say what is lost."""

@@ -23,6 +23,7 @@ from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
+from dispatcher.core.stretch import Stretch
 
 from .support import P0, P1, WALL, Rec, failure, make_binding
 
@@ -152,6 +153,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         rate=st.sampled_from([None, None, None, 2.0]),
         metadata_limit=st.sampled_from([4096, 4096, 4096, 20]),
         seed=st.integers(0, 9),
+        in_one_piece=st.booleans(),
         events=EVENTS,
     )
     def begin(
@@ -163,6 +165,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         rate: Any,
         metadata_limit: int,
         seed: int,
+        in_one_piece: bool,
         events: list[tuple[bytes | None, bytes, int]],
     ) -> None:
         batch_function, batch = batch is not None, batch or Batch()
@@ -178,6 +181,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.retry: Retry = retry
         self.order = order
         self.metadata_limit = metadata_limit
+        self.in_one_piece = in_one_piece
         self.rng = random.Random(seed)
         self.now = 100.0
         self.log: dict[TopicPartition, list[Rec]] = {id_: [] for id_ in PARTITIONS}
@@ -191,6 +195,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.scheduler = self.scheduler_class(
             self.binding, now=self.now, rng=self.rng, metadata_limit=self.metadata_limit
         )
+        if self.in_one_piece:
+            self.scheduler.take_stretches()
         self.owned: dict[TopicPartition, Ownership] = {}
         self.in_flight: list[Running] = []
         self.unproduced: list[Unproduced] = []
@@ -249,7 +255,9 @@ class DeliveryMachine(RuleBasedStateMachine):
             return
         start = max(own.position, own.end - rewind)
         records = [record for record in self.log[id_] if record.offset >= start][:most]
-        refused = self.scheduler.admit(id_, records, now=self.now, screen=screen)
+        # Only what nobody screens may be left in one piece.
+        is_plain = self.in_one_piece and all(record.value == KEEP for record in records)
+        refused = self.scheduler.admit(id_, records, now=self.now, screen=None if is_plain else screen)
         if not records or not own.open:
             assert refused == []
             return
@@ -299,14 +307,79 @@ class DeliveryMachine(RuleBasedStateMachine):
             if not self.start_one():
                 return
 
+    @precondition(lambda self: self.in_one_piece)
+    @rule(count=st.sampled_from([1, 2, 3, 100]), waits=st.booleans())
+    def run_stretch(self, count: int, waits: bool) -> None:
+        """Events that nobody has admitted run one after another, or as a batch, and perhaps the last of them waits."""
+        scheduler = self.scheduler
+        if self.binding.signature.batch:
+            if (parts := scheduler.begin_batch(self.now)) is None:
+                return
+            self.check_place()
+            passing = [self.unadmitted(record, each) for each, most in parts for record in each.records[:most]]
+            self.check_batch(passing, [self.owner(delivery) for delivery in passing])
+            if waits:
+                batch = scheduler.break_off_batch(parts)
+                assert [self.place(each) for each in batch] == [self.place(each) for each in passing]
+                self.run(batch)
+                return
+            self.pass_on(passing)
+            scheduler.passed_batch(parts)
+            return
+        if (stretch := scheduler.begin(self.now)) is None:
+            return
+        self.check_place()
+        count = min(count, len(stretch.records) - waits)
+        passing = [self.unadmitted(record, stretch) for record in stretch.records[:count]]
+        for delivery in passing:
+            self.pass_on([delivery])
+        if waits:
+            self.run([scheduler.break_off(stretch, count)])
+        else:
+            scheduler.passed(stretch, count)
+
+    @staticmethod
+    def unadmitted(record: Record, stretch: Stretch) -> Delivery:
+        """An event of a stretch in the form in which all others are looked at."""
+        return Delivery(record, stretch.partition, None, 0)
+
+    def check_place(self) -> None:
+        assert not self.paused, "something started while paused"
+        assert self.scheduler.in_flight <= self.scheduler.limit <= self.binding.concurrency
+
+    def pass_on(self, batch: list[Delivery]) -> None:
+        """These start, and are done before anybody looks."""
+        for place, delivery in enumerate(batch):
+            own = self.owner(delivery)
+            self.check_start(delivery, own, {each.record.offset for each in batch[:place]})
+        for delivery in batch:
+            self.complete(self.owner(delivery), delivery.record.offset, "done")
+
+    def could_start(self, scheduler: Scheduler, now: float) -> bool:
+        """Whether anything starts at that moment."""
+        if self.binding.signature.batch:
+            return scheduler.begin_batch(now) is not None or scheduler.take_batch(now) is not None
+        return scheduler.begin(now) is not None or scheduler.take(now) is not None
+
     def start_one(self) -> bool:
         if self.binding.signature.batch:
+            if (parts := self.scheduler.begin_batch(self.now)) is not None:
+                self.run(self.scheduler.break_off_batch(parts))
+                return True
             batch = self.scheduler.take_batch(self.now)
         else:
+            if (stretch := self.scheduler.begin(self.now)) is not None:
+                self.run([self.scheduler.break_off(stretch, 0)])
+                return True
             delivery = self.scheduler.take(self.now)
             batch = None if delivery is None else [delivery]
         if batch is None:
             return False
+        self.run(batch)
+        return True
+
+    def run(self, batch: list[Delivery]) -> None:
+        """These are in flight now."""
         assert not self.paused, "something started while paused"
         assert batch, "an empty batch started"
         owners = [self.owner(delivery) for delivery in batch]
@@ -318,7 +391,6 @@ class DeliveryMachine(RuleBasedStateMachine):
             own.not_before.pop(delivery.record.offset, None)
         self.in_flight.append(Running(batch, owners))
         assert len(self.in_flight) + len(self.abandoned) <= self.scheduler.limit <= self.binding.concurrency
-        return True
 
     def owner(self, delivery: Delivery) -> Ownership:
         own = self.owned.get(TopicPartition(delivery.record.topic, delivery.record.partition))
@@ -592,9 +664,10 @@ class DeliveryMachine(RuleBasedStateMachine):
     def disturb(self, id_: TopicPartition, what: str, fetch: bool) -> None:
         """A rebalance (drained or not), or the death of the process."""
         if what == "revoke":
-            self.scheduler.revoke([id_])
             if id_ in self.owned:
                 self.owned[id_].open = False
+                self.forget_stretch(self.owned[id_])
+            self.scheduler.revoke([id_])
         elif what == "drop":
             self.scheduler.drop([id_])
             if (own := self.owned.pop(id_, None)) is not None:
@@ -608,6 +681,14 @@ class DeliveryMachine(RuleBasedStateMachine):
         if fetch:
             for each in PARTITIONS:
                 self.poll(each, 20)
+
+    @staticmethod
+    def forget_stretch(own: Ownership) -> None:
+        """What nobody has admitted was never received."""
+        if (stretch := own.partition.stretch) is not None:
+            own.end = stretch.records[0].offset
+            for record in stretch.records:
+                del own.pending[record.offset]
 
     @rule(fate=st.sampled_from(["stored", "stored", "stored", "lost", "answer lost"]))
     def commit(self, fate: str) -> None:
@@ -670,8 +751,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                 for moment in (self.now, (self.now + at) / 2):
                     ahead = copy.deepcopy(self.scheduler)
                     ahead.tick(moment)
-                    batch = ahead.take_batch(moment) if self.binding.signature.batch else ahead.take(moment)
-                    assert batch is None, f"{batch} could start before {at}"
+                    assert not self.could_start(ahead, moment), f"something could start before {at}"
             assert at <= self.now + 3600
             self.now = max(self.now, at)
             self.scheduler.tick(self.now)
@@ -690,7 +770,10 @@ class DeliveryMachine(RuleBasedStateMachine):
         assert scheduler.limit == 0 or not self.paused
         assert set(scheduler.partitions) == set(self.owned)
         for id_, own in self.owned.items():
-            assert list(own.partition.pending) == sorted(own.pending)
+            stretch = own.partition.stretch
+            waiting = [record.offset for record in stretch.records] if stretch is not None else []
+            assert [*own.partition.pending, *waiting] == sorted(own.pending)
+            assert not waiting or not own.partition.pending, "events are left in one piece beside others"
             assert own.partition.held_bytes == sum(
                 len(record.value or b"") + len(record.key or b"") for record in own.pending.values()
             )
@@ -728,7 +811,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                 assert (id_, record.offset) in self.fates, f"{record} is lost"
                 assert record.value != FILTER or self.fates[id_, record.offset] == "filtered"
         assert self.scheduler.in_flight == 0
-        assert not self.scheduler.ready
+        assert not self.scheduler.has_work
         self.commit("stored")
         for id_, log in self.log.items():
             stored = self.stored[id_].commit

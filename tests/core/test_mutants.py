@@ -17,6 +17,7 @@ from dispatcher.core.partition import Partition
 from dispatcher.core.record import TopicPartition
 from dispatcher.core.scheduler import Scheduler
 from dispatcher.core.settlement import Settlement
+from dispatcher.core.stretch import Stretch
 
 from .machine import DeliveryMachine
 
@@ -238,6 +239,45 @@ class OverstepsConcurrency(Scheduler):
         delivery = super().take(now)
         self.limit -= 1
         return delivery
+
+
+class PassesWhatWaits(Scheduler):
+    """Takes an event that waits, and was never admitted, for done."""
+
+    def break_off(self, stretch: Stretch, count: int) -> Delivery:
+        delivery = super().break_off(stretch, count)
+        delivery.partition.offsets.end = max(delivery.partition.offsets.end, stretch.end)
+        self._complete(delivery)
+        return delivery
+
+
+class CommitsWhatNobodyAdmitted(Scheduler):
+    """Takes what was received and left in one piece for done."""
+
+    def admit(self, partition: TopicPartition, records: Any, **options: Any) -> Any:
+        refused = super().admit(partition, records, **options)
+        if (owned := self.partitions.get(partition)) is not None and owned.stretch is not None:
+            owned.offsets.advance(owned.stretch.end)
+        return refused
+
+
+class KeepsStretchesOfTheRevoked(Scheduler):
+    """Goes on with events that nobody had admitted when their partition was revoked."""
+
+    def revoke(self, partitions: Any) -> None:
+        kept = [self.partitions[id_].stretch for id_ in partitions if id_ in self.partitions]
+        records = [(stretch.partition, stretch.records) for stretch in kept if stretch is not None]
+        super().revoke(partitions)
+        for partition, each in records:
+            self.stretches.add(partition, each, self._now)
+
+
+class LetsStretchesWaitForTooLong(Scheduler):
+    """Knows of ready events alone, not of those that nobody has admitted."""
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.ready)
 
 
 MUTANTS = [
