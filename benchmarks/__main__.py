@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.catalogue import chosen
 from benchmarks.report import lines
-from benchmarks.run import ROOT, measure
+from benchmarks.run import ROOT, measure, profile
 from benchmarks.stage import Stage
 
 
@@ -23,6 +23,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, no warm-up: that it works, not how fast")
     parser.add_argument("--list", action="store_true", help="the benches and what they ask")
     parser.add_argument("--arms", help="only arms whose names have one of these words, separated by commas")
+    parser.add_argument("--profile", metavar="ARM", help="no figures, but where the time of these arms goes: dispatch")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="the folder for NAME.json")
     given = parser.parse_args(words)
     try:
@@ -37,6 +38,9 @@ def main(words: list[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     with Stage() as stage:
         for bench in benches:
+            if given.profile:
+                profile(bench, stage, quick=given.quick, only=given.profile.split(","))
+                continue
             runs = given.runs or (1 if given.quick else 5)
             try:
                 only = given.arms.split(",") if given.arms else None

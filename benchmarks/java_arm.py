@@ -57,21 +57,26 @@ class JavaArm:
 @functools.cache
 def _start(source: str, endpoint: str) -> tuple[str, ...]:
     """The words that start the class, compiled once a run of the benchmarks."""
-    java, classpath, path = find_java(), _classpath(endpoint), _SOURCES / f"{source}.java"
-    words = (java, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Xlog:disable")
-    if javac := shutil.which("javac"):
-        folder = _folder().name
-        said = subprocess.run(
-            [javac, "--release", "17", "-cp", classpath, "-d", folder, str(path)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if said.returncode:
-            raise KafkaUnavailable(f"javac can't compile {path.name}: {said.stderr[:500]}")
-        return (*words, "-cp", os.pathsep.join([folder, classpath]), source)
+    java, javac, path = find_java(), shutil.which("javac"), _SOURCES / f"{source}.java"
+    if javac is None and not _has_compiler(java):
+        raise KafkaUnavailable("no javac is on the PATH, and the Java that is here has no compiler")
+    classpath = _classpath(endpoint)
+    words = (java, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Xlog:disable", "-cp")
+    if javac is None:
+        return (*words, classpath, str(path))
+    folder = _folder().name
+    compiled = subprocess.run(
+        [javac, "--release", "17", "-cp", classpath, "-d", folder, str(path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if compiled.returncode:
+        raise KafkaUnavailable(f"javac can't compile {path.name}: {compiled.stderr[:500]}")
+    return (*words, os.pathsep.join([folder, classpath]), source)
+
+
+def _has_compiler(java: str) -> bool:
     modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True, check=False).stdout
-    if "jdk.compiler@" in modules:
-        return (*words, "-cp", classpath, str(path))
-    raise KafkaUnavailable("no javac is on the PATH, and the Java that is here has no compiler")
+    return "jdk.compiler@" in modules
 
 
 def _coordinates(endpoint: str) -> list[list[str]]:

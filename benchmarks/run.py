@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -15,7 +16,7 @@ from benchmarks.bench import Arm, Bench, Figures, Goal, Round
 from benchmarks.machine import machine
 from benchmarks.stage import Stage
 
-__all__ = ["measure"]
+__all__ = ["measure", "profile"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,6 +65,7 @@ def measure(
         "name": bench.name,
         "question": bench.question,
         "quick": quick,
+        "only": only,
         "runs": runs,
         "seconds": round(time.monotonic() - began, 1),
         **where,
@@ -80,17 +82,28 @@ def _left_out(arm: Arm, only: Sequence[str] | None) -> str | None:
     return arm.missing()
 
 
+def profile(bench: Bench, stage: Stage, *, quick: bool, only: Sequence[str]) -> None:
+    """Run the arms whose names have one of these words once each, under a profiler that tells on stderr where the time goes."""
+    given = {**bench.full, **(bench.quick if quick else {})}
+    given |= bench.prepare(stage, given)
+    for arm in bench.arms:
+        if _left_out(arm, only) is None:
+            subprocess.run([*arm.command(given), "--profile"], check=True, cwd=ROOT, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    # The arms find this package wherever their interpreter is.
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
 def _run(arm: Arm, given: Mapping[str, Any], timeout: float) -> Figures:
-    done = subprocess.run(
-        arm.command(given),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        cwd=ROOT,
-        # The arms find this package, and nothing of the caller's settings makes one arm different from another.
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    try:
+        done = subprocess.run(
+            arm.command(given),
+            capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT, env=_environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{arm.name} took more than {timeout:g} s") from None
     if done.returncode:
         raise RuntimeError(f"{arm.name} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -125,8 +138,9 @@ def _judged(goal: Goal, rounds: list[Round], reasons: Mapping[str, str]) -> dict
         return judged | {"measured": None, "why": reasons.get(name, f"there is no figure {name}"), "holds": None}
     measured = statistics.median(values)
     judged |= {"measured": measured, "min": min(values), "max": max(values), "every": values}
-    if goal.by_cpu is not None and all("cpu_us" in figures for found in rounds for figures in found.values()):
-        judged["by_cpu"] = statistics.median(goal.by_cpu(found) for found in rounds)
+    if goal.by_cpu is not None:
+        with contextlib.suppress(KeyError):  # not every arm can tell it
+            judged["by_cpu"] = statistics.median(map(goal.by_cpu, rounds))
     if goal.at_least is None and goal.at_most is None:
         return judged | {"holds": None}
     holds = (goal.at_least is None or measured >= goal.at_least) and (goal.at_most is None or measured <= goal.at_most)

