@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dispatcher.cli.confirm import audit, confirm, who
 from dispatcher.cli.formats import Format
-from dispatcher.cli.options import configuration, open_broker
+from dispatcher.cli.options import configuration, open_broker, same_app
 from dispatcher.cli.output import command, print_json, stderr_console, talk
 from dispatcher.cli.shelves import tell_unanswered
 from dispatcher.errors import BrokerError
@@ -158,8 +158,8 @@ class ClearingCommand:
                 talk(f"{place} was not sent: {why}", style="red")
             self._summary(survey, clearing.cleared, refused=clearing.refused)
             if ended != "done" and self._what == "redrive" and self._is_remembered:
-                words_ = ("--app", self._shelf.app)
-                again = command("dlq", "redrive", "--resume", operation.id, *words_, broker=self._url)
+                rest = same_app((), self._shelf.app)
+                again = command("dlq", "redrive", "--resume", operation.id, *rest, broker=self._url)
                 talk(f"it is not through; it goes on with {again}")
         if self._send and clearing.cleared and not await broker.group_members(self._shelf.live_group):
             talk(

@@ -13,7 +13,7 @@ from dispatcher.cli.editing import edit
 from dispatcher.cli.formats import Format, output_option
 from dispatcher.cli.help import Group
 from dispatcher.cli.operations import find_operation, operations
-from dispatcher.cli.options import app_name, app_option, broker_option, open_broker, run_async
+from dispatcher.cli.options import app_name, app_option, broker_option, open_broker, run_async, same_app
 from dispatcher.cli.output import command, print_json, print_lines, print_table, talk
 from dispatcher.cli.shelves import (
     filter_options,
@@ -202,7 +202,7 @@ def redrive(
             max_redrives=None if force else max_redrives,
             output=output,
         )
-    run_async(run.work(dry_run=dry_run, yes=yes, no_input=no_input, words=rest_of(app, stream, name)))
+    run_async(run.work(dry_run=dry_run, yes=yes, no_input=no_input, words=same_app(app, name)))
     raise SystemExit(run.exit_code)
 
 
@@ -235,7 +235,7 @@ def drop(
     run = ClearingCommand(
         shelf, selection, broker, what="drop", limit=limit, rate=None, max_redrives=None, output=output
     )
-    run_async(run.work(dry_run=dry_run, yes=yes, no_input=no_input, words=rest_of(app, stream, name)))
+    run_async(run.work(dry_run=dry_run, yes=yes, no_input=no_input, words=same_app(app, name)))
     raise SystemExit(run.exit_code)
 
 

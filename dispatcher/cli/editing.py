@@ -14,9 +14,9 @@ import click
 from dispatcher.cli.clearing import ClearingCommand
 from dispatcher.cli.confirm import confirm_options
 from dispatcher.cli.formats import Format, output_option
-from dispatcher.cli.options import app_option, broker_option, open_broker, run_async
+from dispatcher.cli.options import app_option, broker_option, open_broker, run_async, same_app
 from dispatcher.cli.output import talk
-from dispatcher.cli.shelves import find_function, rest_of, shelf_of
+from dispatcher.cli.shelves import find_function, shelf_of
 from dispatcher.errors import DispatchError, StreamNotFound
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def edit(
     if new is None or new == found.origin.value:
         talk("nothing was changed, and nothing done")
         return
-    changed = replace(found, origin=replace(found.origin, value=new), cut=None, edited_from=found.place)
+    changed = replace(found, origin=found.origin._replace(value=new), cut=None, edited_from=found.place)
     if (why := _objection(changed, found, None if stream else function, app)) is not None:
         if not force:
             raise DispatchError(f"{why}; --force sends it all the same")
@@ -96,7 +96,7 @@ def edit(
         output=output,
         edit=lambda _letter: changed,
     )
-    run_async(run.work(dry_run=False, yes=yes, no_input=no_input, words=rest_of(app, stream, name)))
+    run_async(run.work(dry_run=False, yes=yes, no_input=no_input, words=same_app(app, name)))
     raise SystemExit(run.exit_code)
 
 

@@ -17,6 +17,7 @@ from dispatcher.cli.options import (
     discovered,
     open_broker,
     run_async,
+    same_app,
     together,
 )
 from dispatcher.cli.output import command, print_json, talk
@@ -186,10 +187,9 @@ def _say(
     elif dry_run:
         talk(f"nothing was done: --dry-run. {binding.name} would be {state}")
     else:
-        rest = (*app, *(() if name is None else ("--app", name)))
         talk(f"{binding.name} is {state}: its processes do so within about a second")
         if action == "pause":
-            talk(f"  let it go on: {command('functions', 'resume', binding.name, *rest, broker=broker)}")
+            talk(f"  let it go on: {command('functions', 'resume', binding.name, *same_app(app, name), broker=broker)}")
 
 
 def _require_control() -> None:

@@ -18,6 +18,7 @@ from dispatcher.cli.options import (
     configuration,
     open_broker,
     run_async,
+    same_app,
 )
 from dispatcher.cli.output import command, talk
 from dispatcher.cli.shelves import function_named
@@ -110,24 +111,24 @@ def reset(
     binding = function_named(function, app)
     if unknown := [each for each in stream if each not in binding.streams]:
         raise click.UsageError(f"--stream {unknown[0]}: {function} consumes {', '.join(binding.streams)}")
-    group = f"{app_name(app, name)}.{binding.name}"
+    group, rest = f"{app_name(app, name)}.{binding.name}", same_app(app, name)
 
     async def work() -> None:
         async with open_broker(broker, must_exist=True) as opened:
-            moves = await _plan(opened, binding, group, target, stream or binding.streams, partition, url=broker)
+            moves = await _plan(opened, binding, group, target, stream or binding.streams, partition, rest, url=broker)
             _show(moves, output)
             moving = [move for move in moves if move.before is None or tuple(move.before) != (move.after, "")]
             if not moving:
                 talk(f"{group} stands there already")
                 return
-            await _require_idle(opened, group, url=broker)
+            await _require_idle(opened, group, rest, url=broker)
             if dry_run:
                 talk("nothing was done: --dry-run")
                 return
             question = f"Set {len(moving)} partition{'s' * (len(moving) != 1)} of {group} on {opened.url}?"
             confirm(question, yes=yes, no_input=no_input)
             await _move(opened, group, moving)
-        talk(f"moved {group}; it goes on there: {command('run', *app, broker=broker)}")
+        talk(f"moved {group}; it goes on there: {command('run', *rest, broker=broker)}")
 
     run_async(work())
 
@@ -139,6 +140,7 @@ async def _plan(
     target: Position | _Shift,
     streams: tuple[str, ...],
     only: tuple[int, ...],
+    rest: tuple[str, ...],
     *,
     url: str,
 ) -> list[_Move]:
@@ -156,7 +158,7 @@ async def _plan(
                 f"{group} has committed nothing in {fresh[0].topic}/{fresh[0].partition} yet, so there is nothing to count"
                 f" {target.events:+d} from"
             )
-            error.add_note(command("groups", "reset", binding.name, "--to", "earliest", broker=url))
+            error.add_note(command("groups", "reset", binding.name, *rest, "--to", "earliest", broker=url))
             raise error
         begins = await broker.beginning_offsets(chosen)
         stands = {id_: commit.offset for id_, commit in before.items() if commit is not None}
@@ -166,13 +168,13 @@ async def _plan(
     return [_Move(id_, before[id_], after[id_], ends[id_]) for id_ in chosen]
 
 
-async def _require_idle(broker: Broker, group: str, *, url: str) -> None:
+async def _require_idle(broker: Broker, group: str, rest: tuple[str, ...], *, url: str) -> None:
     if members := await broker.group_members(group):
         error = CommitRefused(
             f"{group} has {members} live member{'s' * (members != 1)}, which would go on where they are: stop its"
             " `dispatch run` first"
         )
-        error.add_note(command("status", broker=url))
+        error.add_note(command("status", *rest, broker=url))
         raise error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispatcher.cli.formats import Format, output_option, print_found
-from dispatcher.cli.options import app_name, app_option, broker_option, open_broker, run_async
+from dispatcher.cli.options import app_name, app_option, broker_option, open_broker, run_async, same_app
 from dispatcher.cli.output import command, print_json, print_lines, talk
 from dispatcher.telemetry.text import columns, duration, moment, number, printable
 
@@ -33,7 +33,7 @@ async def find_operation(id_: str, app: str, url: str) -> Operation:
     matching = [operation for name, operation in known.items() if name.startswith(id_)]
     if len(matching) == 1:
         return matching[0]
-    look = command("dlq", "operations", "--app", app, broker=url)
+    look = command("dlq", "operations", *same_app((), app), broker=url)
     if matching:
         raise click.UsageError(f"{id_} begins {len(matching)} operations: {look}")
     raise click.UsageError(f"there is no operation {id_} of {app}: {look} names them")

@@ -41,6 +41,7 @@ __all__ = [
     "only_option",
     "open_broker",
     "run_async",
+    "same_app",
     "selected",
     "together",
 ]
@@ -213,6 +214,13 @@ def app_name(targets: tuple[str, ...], given: str | None) -> str:
             f"these are in several folders ({', '.join(sorted(map(str, names)))}): name the app, --app NAME"
         )
     return _checked_app(names.pop())
+
+
+def same_app(app: tuple[str, ...], name: str | None) -> tuple[str, ...]:
+    """The words by which another command means the same app and the same settings; ``name`` is what ``--app`` was given."""
+    ctx = click.get_current_context(silent=True)
+    given = {"app": name} | {key: ctx.meta.get(f"{_META}{key}") if ctx else None for key in ("config", "profile")}
+    return (*app, *(word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))))
 
 
 def _checked_app(name: str) -> str:

@@ -18,6 +18,7 @@ from dispatcher.cli.options import (
     configuration,
     open_broker,
     run_async,
+    same_app,
 )
 from dispatcher.cli.output import command, print_json, print_table, stderr_console, talk
 from dispatcher.cli.replays import Ended, list_replays, note_replay
@@ -127,7 +128,7 @@ def replay(
     found = find_function(function, app)
     if unknown := [each for each in stream if each not in found.binding.streams]:
         raise click.UsageError(f"--stream {unknown[0]}: {function} consumes {', '.join(found.binding.streams)}")
-    job = _Replay(found, app_name(app, name), broker, output)
+    job = _Replay(found, app_name(app, name), broker, output, rest=same_app(app, name))
     where = {"streams": stream, "only": partition}
     if shadow is not None:
         if start is None or reset or replay_id or no_emit:
@@ -183,12 +184,13 @@ def replay(
 class _Replay:
     """One replay or reset: plan, question, work, summary."""
 
-    def __init__(self, function: Function, app: str, url: str, output: Format) -> None:
+    def __init__(self, function: Function, app: str, url: str, output: Format, *, rest: tuple[str, ...]) -> None:
         self._binding = function.binding
         self._target = function.target
         self._app = app
         self._url = url
         self._output = output
+        self._rest = rest
         self.exit_code = 0
 
     async def work(
@@ -230,7 +232,7 @@ class _Replay:
             ended: Ended = "aborted" if summary.signal is not None else "failed" if summary.failures else "done"
             await note_replay(broker, self._app, binding.name, plan, ended)
             self.exit_code = summary.exit_code(until_caught_up=True)
-            self._conclude(summary, plan)
+            self._conclude(summary, plan, emit=emit, rate=rate)
         if forced:
             # A function in a thread can't be cancelled, and the interpreter would wait for it.
             sys.stdout.flush()
@@ -280,7 +282,7 @@ class _Replay:
             after = {f"{id_.topic}/{id_.partition}": move.after for id_, move in moves.items()}
             facts = {"function": self._binding.name, "group": live, "broker": broker.url}
             audit(configuration().settings.data, "replay --reset", facts | {"before": before, "after": after})
-        talk(f"moved {live}; {command('run', broker=self._url)} goes on there")
+        talk(f"moved {live}; {command('run', *self._rest, broker=self._url)} goes on there")
 
     def _show(self, plan: Plan, *, dry_run: bool) -> None:
         if plan.resumed:
@@ -308,17 +310,19 @@ class _Replay:
                 style="yellow",
             )
 
-    def _conclude(self, summary: Summary, plan: Plan) -> None:
+    def _conclude(self, summary: Summary, plan: Plan, *, emit: bool, rate: float | None) -> None:
         from dispatcher.telemetry.summary import handled, render
 
         [statistics] = summary.functions
         if self._output != "text":
             result = {"handled": handled(statistics), **summary.as_json()["functions"][0]}
             self._print(plan, {"dry_run": False, "result": result, "signal": summary.signal, "forced": summary.forced})
-        look = command("dlq", "list", self._binding.name, broker=self._url)
+        look = command("dlq", "list", self._binding.name, *self._rest, broker=self._url)
         talk("", *render(summary, look=look))
         if summary.signal is not None or summary.failures:
-            again = command("replay", self._binding.name, "--id", plan.id, broker=self._url)
+            # Only the places are kept: what it spares is said again, or it would not be spared.
+            spared = (*(() if emit else ("--no-emit",)), *(() if rate is None else ("--rate", f"{rate:g}")))
+            again = command("replay", self._binding.name, *self._rest, "--id", plan.id, *spared, broker=self._url)
             talk(f"it is not through; it goes on with {again}")
 
     def _print(self, plan: Plan, facts: Mapping[str, Any]) -> None:

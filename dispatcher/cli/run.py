@@ -20,6 +20,7 @@ from dispatcher.cli.options import (
     only_option,
     open_broker,
     run_async,
+    same_app,
 )
 from dispatcher.cli.output import command, print_json, stderr_console, talk
 from dispatcher.errors import ConfigurationError
@@ -95,8 +96,7 @@ def run(
             raise click.UsageError(f"-o {output} is the summary of one process: leave out --workers and --reload")
         raise SystemExit(supervise(app, workers=workers, reload=reload, until_caught_up=until_caught_up))
     settings = configuration().named(app_name(app, name))
-    named = () if name is None else ("--app", name)
-    look = command("dlq", "list", "FN", *app, *named, broker=settings.broker)
+    look = command("dlq", "list", "FN", *same_app(app, name), broker=settings.broker)
     found = functions(app, only)
     # Those left out by --only may run elsewhere, and would send the letters back all the same.
     _refuse_cycles([function.binding for function in (functions(app) if only else found)])

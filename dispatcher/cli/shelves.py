@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dispatcher.cli.options import app_name, app_option, broker_option, functions, together
+from dispatcher.cli.options import app_name, app_option, broker_option, functions, same_app, together
 from dispatcher.cli.output import talk
 from dispatcher.cli.when import moment
 from dispatcher.telemetry.text import number
@@ -167,5 +167,4 @@ def tell_unanswered(selection: Selection) -> None:
 
 def rest_of(app: tuple[str, ...], topics: tuple[str, ...], name: str | None) -> tuple[str, ...]:
     """The words that name the same function again."""
-    named = () if name is None else ("--app", name)
-    return (*app, *(word for topic in topics for word in ("--stream", topic)), *named)
+    return (*app, *(word for topic in topics for word in ("--stream", topic)), *same_app((), name))

@@ -19,6 +19,7 @@ from dispatcher.cli.options import (
     only_option,
     open_broker,
     run_async,
+    same_app,
 )
 from dispatcher.cli.output import command, print_table, talk
 from dispatcher.telemetry.text import duration, moment, number
@@ -95,7 +96,7 @@ async def _work(
             ]
             if every is not None and output == "text" and sys.stdout.isatty():
                 click.clear()
-            _print(found, output, targets, url, summary=summary)
+            _print(found, output, same_app(targets, name), url, summary=summary)
             if every is None:
                 return not any(each.problems for each in found)
             sys.stdout.flush()
@@ -104,7 +105,7 @@ async def _work(
                 click.echo()
 
 
-def _print(found: list[FunctionStatus], output: Format, app: tuple[str, ...], url: str, *, summary: bool) -> None:
+def _print(found: list[FunctionStatus], output: Format, rest: tuple[str, ...], url: str, *, summary: bool) -> None:
     if output != "text":
         print_objects(output, [_as_json(each) for each in found])
     else:
@@ -116,10 +117,10 @@ def _print(found: list[FunctionStatus], output: Format, app: tuple[str, ...], ur
         if output == "text" and each.state == "paused" and each.control is not None:
             why = f": {each.control.why}" if each.control.why else ""
             talk(f"{each.name} is paused since {moment(each.control.at)}, by {each.control.who}{why}", style="yellow")
-            talk(f"  let it go on: {command('functions', 'resume', each.name, *app, broker=url)}")
+            talk(f"  let it go on: {command('functions', 'resume', each.name, *rest, broker=url)}")
     if output == "text" and any(each.dead_letters and each.dead_letters.unresolved for each in found):
         [first, *_] = [each for each in found if each.dead_letters and each.dead_letters.unresolved]
-        talk(f"look at the dead letters of {first.name}: {command('dlq', 'list', first.name, *app, broker=url)}")
+        talk(f"look at the dead letters of {first.name}: {command('dlq', 'list', first.name, *rest, broker=url)}")
 
 
 def _print_text(found: list[FunctionStatus], *, summary: bool) -> None:

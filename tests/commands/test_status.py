@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import signal
 import time
@@ -222,3 +223,17 @@ def test_what_runs_on_another_machine_is_unknown_until_all_is_done(dispatch: Any
     run.until(lambda: status()["in_flight"] == 0, "none in flight")
     run.interrupt()
     run.end()
+
+
+def test_the_commands_that_it_prints_are_about_the_same_app(dispatch: Any) -> None:
+    """With an app and a profile named, what it says about going on names them too: pasted, it resumes that app's function and not
+    that of the folder's."""
+    dispatch.write("app.py", APP.replace("STREAM", "orders"))
+    dispatch.write("dispatch.toml", "[profiles.night]\ncommit_interval = 1\n")
+    dispatch("send", "orders", "-", stdin=LINES)
+    other = ("--app", "other", "--profile", "night")
+    assert dispatch("functions", "pause", "loose", "app.py", *other).code == 0
+    [words] = re.findall(r"let it go on: dispatch (.*)", dispatch("status", "app.py", *other).stderr)
+    assert words == "functions resume loose app.py --app other --profile night"
+    assert dispatch(*words.split()).code == 0
+    assert by_name(dispatch("status", "app.py", *other, "--json"))["loose"]["state"] == "stopped"

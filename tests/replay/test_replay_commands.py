@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections import Counter
@@ -167,12 +168,18 @@ async def test_ctrl_c_says_how_to_go_on(dispatch: Any) -> None:
     shop(dispatch, 200)
     dispatch.write("slow", "")
     take_handled(dispatch)
-    run = dispatch.start("replay", "handle", "app.py", "--id", "b", "--from", "earliest", "--rate", "60", "--yes")
+    spared = ("--rate", "60", "--no-emit")
+    run = dispatch.start(
+        "replay", "handle", "app.py", "--app", "other", "--id", "b", "--from", "earliest", *spared, "--yes"
+    )
     run.until((dispatch.folder / "handled").exists, "the first event")
     run.interrupt()
     done = run.end()
-    assert (done.code, "dispatch replay handle --id b" in done.stderr) == (130, True), done.stderr
-    assert dispatch("replay", "handle", "app.py", "--id", "b", "--yes").code == 0
+    assert done.code == 130
+    # The same app, and what was spared is spared on.
+    [words] = re.findall(r"it goes on with dispatch (.*)", done.stderr)
+    assert words == "replay handle app.py --app other --id b --no-emit --rate 60"
+    assert dispatch(*words.split(), "--yes").code == 0
     assert set(Counter(take_handled(dispatch)).values()) == {1}
 
 
