@@ -50,18 +50,22 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def image(engine: Engine) -> str:
+def image(engine: Engine) -> Iterator[str]:
     """Dispatch's own image, of this checkout."""
-    return engine.build(ROOT, "dispatch-test:latest", PYTHON_IMAGE=engine.base(), REVISION="0123abc")
+    name = engine.build(ROOT, "dispatch-test:latest", PYTHON_IMAGE=engine.base(), REVISION="0123abc")
+    yield name
+    engine.podman("rmi", "--force", name)
 
 
 @pytest.fixture(scope="session")
-def app(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def app(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The image of a new project, with one function more that takes a second an event."""
     folder = tmp_path_factory.mktemp("projects")
     dispatch(folder, "init", "corner-shop")
     (folder / "corner-shop/functions/slow.py").write_text(SLOW)
-    return engine.build(folder / "corner-shop", "dispatch-test-app:latest", DISPATCH_IMAGE=image)
+    name = engine.build(folder / "corner-shop", "dispatch-test-app:latest", DISPATCH_IMAGE=image)
+    yield name
+    engine.podman("rmi", "--force", name)
 
 
 def dispatch(folder: Path, *words: str) -> str:

@@ -318,6 +318,15 @@ def test_what_must_be_said_is_asked_for(program: Path) -> None:
         assert re.search(rf"\b{name}\b", error), error
 
 
+def test_the_values_of_the_page_are_valid(program: Path) -> None:
+    """What docs/deploy/kubernetes.md has a reader write is an installation, and with its second part one that scales."""
+    page = (CHART.parent.parent.parent / "docs/deploy/kubernetes.md").read_text()
+    written = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+    assert len(written) == 2
+    assert render(program, written[0]).error == ""
+    assert "ScaledObject" in render(program, written[0] | written[1]).documents
+
+
 def test_each_value_is_described_by_the_schema() -> None:
     """values.yaml and values.schema.json name the same values, on every level."""
 
