@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bindings.binding import Binding
 from bindings.calling import RecordLike, caller_of, event_id, item_of
@@ -20,7 +20,7 @@ from bindings.outcome import BatchFailures, Emit
 from bindings.policies import Retry
 from bindings.results import failures_of, in_bytes, named_failures, results_of
 
-__all__ = ["Delivered", "Invocations", "Reply", "reply_to"]
+__all__ = ["Delivered", "Invocations", "Received", "Reply", "reply_to"]
 
 
 class Delivered(Protocol):
@@ -33,6 +33,13 @@ class Delivered(Protocol):
     @property
     def attempts(self) -> int:
         """Deliveries before this one that counted."""
+
+
+class Received(NamedTuple):
+    """One delivery where there is nothing more of it than that: in a host, in a process of its own."""
+
+    origin: RecordLike
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bindings.binding import Binding
 from bindings.calling import caller_of, event_id, item_of
 from bindings.context import InvocationContext
 from bindings.decorator import bindings_of
+from bindings.envelopes.record import WireRecord
 from bindings.errors import InvalidOutcome
 from bindings.event import Event
 from bindings.outcome import BatchFailures, Emit, Reject, RetryAfter
@@ -64,16 +65,6 @@ T = TypeVar("T")
 
 Outcome = Literal["done", "retry", "reject", "failed"]
 Headers = Mapping[str, bytes | str | None] | Iterable[tuple[str, bytes | str | None]]
-
-
-class _Record(NamedTuple):
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,14 +223,14 @@ class _Delivery:
             )
         self.binding = binding
         stream = binding.streams[0]
-        self.records: list[_Record] = []
+        self.records: list[WireRecord] = []
         self.items: list[Any] = []
         self.outcomes: list[EventOutcome | None] = []
         for offset, each in enumerate(value if isinstance(value, list) else [value]):
             given = (
                 each if isinstance(each, Event) else event(each, key=key, headers=headers, stream=stream, offset=offset)
             )
-            record = _Record(
+            record = WireRecord(
                 given.stream, given.partition, given.offset, given.timestamp_ms, given.key, given.raw, given.headers
             )
             try:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from bindings.binding import Binding
 from bindings.calling import RecordLike
 from bindings.context import InvocationContext
 from bindings.decorator import bindings_of
 from bindings.failure import Failure, FailureKind, timed_out
-from bindings.invocation import Delivered, Invocations, Reply, reply_to
+from bindings.invocation import Delivered, Invocations, Received, Reply, reply_to
 from bindings.outcome import DispatchSignal, Emit
 from bindings.trace import TraceContext, current_trace
 
-__all__ = ["Received", "Served", "binding_of"]
+__all__ = ["Served", "binding_of"]
 
 logger = logging.getLogger("bindings.hosts")
 
@@ -26,13 +26,6 @@ _BEHIND = Failure(
     message="an earlier event of its lane failed, and must be delivered first",
     counts=True,
 )
-
-
-class Received(NamedTuple):
-    """One event of a request."""
-
-    origin: RecordLike
-    attempts: int
 
 
 def binding_of(function: Callable[..., Any] | Binding) -> Binding:

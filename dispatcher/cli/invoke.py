@@ -204,10 +204,10 @@ def _fate_as_json(fate: Fate) -> dict[str, Any]:
 
 
 def _emit_as_json(record: Outgoing) -> dict[str, Any]:
+    from bindings.envelopes.record import WireRecord
     from dispatcher.cli.tailing import as_json
-    from dispatcher.worker.records import Original
 
-    shown = as_json(Original(record.topic, 0, 0, 0, record.key, record.value, record.headers))
+    shown = as_json(WireRecord(record.topic, 0, 0, 0, record.key, record.value, record.headers))
     return {name: value for name, value in shown.items() if name not in ("partition", "offset", "timestamp_ms")}
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from bindings import Binding
+from bindings.envelopes.record import WireRecord
 from bindings.errors import InvalidOutcome
 from bindings.failure import Failure, failure_of, timed_out
 from bindings.invocation import Reply
@@ -28,7 +29,7 @@ from dispatcher.core.record import Outgoing, Record
 from dispatcher.core.retries import Verdict, judge
 from dispatcher.invokers.base import Invoker
 from dispatcher.invokers.local import LocalInvoker
-from dispatcher.worker.records import Original, result
+from dispatcher.worker.records import result
 from dispatcher.worker.screening import make_screen
 
 __all__ = ["Fate", "Given", "GivenEventError", "Invoked", "Trial", "read_events"]
@@ -241,7 +242,7 @@ def read_events(lines: Sequence[bytes], stream: str, given: Given = "auto") -> l
                     f"line {number} is not a record: {error} (--values takes each line as a value)"
                 ) from None
         else:
-            found.append(Original(stream, 0, len(found), _now(), None, text, ()))
+            found.append(WireRecord(stream, 0, len(found), _now(), None, text, ()))
     return found
 
 
@@ -254,7 +255,7 @@ def _is_record(value: Any) -> bool:
     )
 
 
-def _as_record(given: Mapping[str, Any], stream: str, number: int) -> Original:
+def _as_record(given: Mapping[str, Any], stream: str, number: int) -> WireRecord:
     if unknown := given.keys() - _RECORD_FIELDS:
         raise ValueError(f"it has no field {', '.join(sorted(unknown))}")
     headers = given.get("headers") or ()
@@ -264,7 +265,7 @@ def _as_record(given: Mapping[str, Any], stream: str, number: int) -> Original:
         else [(each["name"], each["value"], each.get("type", "text")) for each in headers]
     )
     key = given.get("key")
-    return Original(
+    return WireRecord(
         str(given.get("stream", stream)),
         int(given.get("partition", 0)),
         int(given.get("offset", number)),

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bindings.envelopes.record import WireRecord
 from dispatcher.core.record import Record
-from dispatcher.worker.records import DEAD_PREFIX, RETRY_PREFIX, Original
+from dispatcher.worker.records import DEAD_PREFIX, RETRY_PREFIX
 from dispatcher.worker.spring import SPRING_PREFIX
 
 __all__ = ["Foreign", "read_foreign"]
@@ -36,7 +37,7 @@ class Foreign:
     """
 
     format: Literal["spring", "connect"]
-    origin: Original
+    origin: WireRecord
     error_type: str
     error_message: str
     raised_at: str
@@ -100,12 +101,12 @@ def _connect(record: Record) -> Foreign:
 
 def _origin(
     record: Record, topic: str, partition: int, offset: int, timestamp: int, theirs: tuple[str, ...]
-) -> Original:
+) -> WireRecord:
     if not topic:
         raise ValueError("the original topic is empty")
     left_out = (*theirs, DEAD_PREFIX, RETRY_PREFIX)
     headers = tuple(header for header in record.headers if not header[0].startswith(left_out))
-    return Original(topic, partition, offset, timestamp, record.key, record.value, headers)
+    return WireRecord(topic, partition, offset, timestamp, record.key, record.value, headers)
 
 
 def _place(trace: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bindings.envelopes.record import WireRecord
 from dispatcher.core.record import Outgoing, Record, TopicPartition
 from dispatcher.deadletters.fingerprint import fingerprint
 from dispatcher.deadletters.foreign import Foreign, read_foreign
-from dispatcher.worker.records import DEAD_PREFIX, RETRY_PREFIX, Original
+from dispatcher.worker.records import DEAD_PREFIX, RETRY_PREFIX
 from dispatcher.worker.spring import SPRING_PREFIX
 
 __all__ = ["EDITED_FROM", "REDRIVES", "Letter", "read_letter", "redriven"]
@@ -45,7 +46,7 @@ class Letter:
     id: TopicPartition
     offset: int
     written: int
-    origin: Original
+    origin: WireRecord
     function: str
     reason: str
     error_type: str
@@ -114,7 +115,7 @@ def read_letter(record: Record) -> Letter:
         id=TopicPartition(record.topic, record.partition),
         offset=record.offset,
         written=record.timestamp,
-        origin=Original(
+        origin=WireRecord(
             topic=_text(facts, "stream"),
             partition=_number(facts, "partition"),
             offset=_number(facts, "offset"),

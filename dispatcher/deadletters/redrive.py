@@ -231,7 +231,7 @@ class Clearing(Reader):
         try:
             for record in (await self._broker.read({source: letter.origin.offset})).get(source, ()):
                 if record.offset == letter.origin.offset:
-                    origin = replace(letter.origin, key=record.key, value=record.value, headers=tuple(record.headers))
+                    origin = letter.origin._replace(key=record.key, value=record.value, headers=tuple(record.headers))
                     return replace(letter, origin=origin, cut=None)
         except (OffsetOutOfRange, CorruptRecords, StreamNotFound) as error:
             reason = str(error)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from bindings import Binding, Emit
 from bindings.calling import event_id
+from bindings.envelopes.record import WireRecord
 from bindings.errors import InvalidOutcome
 from bindings.results import encode
 from bindings.trace import TraceContext, is_traced
@@ -19,7 +19,6 @@ from dispatcher.worker.spring import SPRING_PREFIX, spring_headers
 __all__ = [
     "DEAD_PREFIX",
     "RETRY_PREFIX",
-    "Original",
     "Traced",
     "dead_letter",
     "read_retry_copy",
@@ -44,19 +43,6 @@ class Traced(Protocol):
 
     def trace_to(self, topic: str) -> TraceContext:
         """What a record for this topic says of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """An event as it was first consumed, read from its copy in a retry topic."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
 
 
 def retry_copy(binding: Binding, moved: Moved, trace: Traced | None = None) -> Outgoing:
@@ -100,7 +86,7 @@ def read_retry_copy(record: Record, wall_ms: int) -> Returned:
         # Python's integers have no end, and what reckons with them does.
         if not _LEAST[name] <= number <= _MOST:
             raise ValueError(f"the header {RETRY_PREFIX}{name} is out of range")
-    origin = Original(
+    origin = WireRecord(
         stream,
         numbers["partition"],
         numbers["offset"],

@@ -13,8 +13,9 @@ from pathlib import Path
 import process_functions as functions
 from stage import binding_of, order
 
+from bindings.envelopes.record import WireRecord
+from bindings.invocation import Received
 from dispatcher.invokers.process import ProcessInvoker, ProcessLimits
-from dispatcher.invokers.process.messages import Received, Record
 
 
 async def main(how: str) -> None:
@@ -22,7 +23,7 @@ async def main(how: str) -> None:
     function = functions.marks if how == "busy" else functions.waits
     binding = binding_of(function)
     invoker = ProcessInvoker(binding, limits=ProcessLimits(environment=("PROCESS_TEST_FILE",)))
-    batch = [Received(Record("events", 0, 0, 0, None, order(1), ()), 0)]
+    batch = [Received(WireRecord("events", 0, 0, 0, None, order(1), ()), 0)]
     invocation = asyncio.create_task(invoker.invoke(batch))  # type: ignore[arg-type]
     if how == "idle":
         await invocation

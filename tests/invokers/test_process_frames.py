@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bindings import Emit
+from bindings.envelopes.record import WireRecord
 from bindings.failure import Failure, FailureKind
-from bindings.invocation import Reply
+from bindings.invocation import Received, Reply
 from dispatcher.invokers.process.frames import LOG, REPLY, Bytes, Frames, InvalidFrame, frame
 from dispatcher.invokers.process.logs import read_log
-from dispatcher.invokers.process.messages import Received, Record, pack_reply, pack_request, read_reply, read_request
+from dispatcher.invokers.process.messages import pack_reply, pack_request, read_reply, read_request
 
 LARGEST = 1 << 20
 FAILURE = ["function", "ValueError", "no", None, True, True, "app.py:check"]
@@ -71,11 +72,11 @@ def test_a_reply_comes_as_it_was_sent(reply: Reply, last: bool) -> None:
 def test_an_invocation_comes_as_it_was_sent(events: list[tuple[Any, ...]]) -> None:
     """Keys, values, headers, coordinates and attempts of each event survive the way."""
     batch = [
-        Received(Record("s", 3, offset, 1_700_000_000_000, key, value, headers), attempts)
+        Received(WireRecord("s", 3, offset, 1_700_000_000_000, key, value, headers), attempts)
         for offset, (key, value, headers, attempts) in enumerate(events)
     ]
     [(_, header, data)] = whole(pack_request(5, batch))  # type: ignore[arg-type]
-    assert read_request(header, data) == (5, batch)
+    assert read_request(header, data) == (5, batch, None)
 
 
 @given(JSON, st.binary(max_size=10))

@@ -18,10 +18,11 @@ import pytest
 from stage import PATIENCE, Stage, binding_of, is_running, order, until
 
 from bindings import Retry, on_stream
+from bindings.envelopes.record import WireRecord
+from bindings.invocation import Received
 from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.process import ProcessInvoker, ProcessLimits
 from dispatcher.invokers.process.limits import MEBIBYTE
-from dispatcher.invokers.process.messages import Received, Record
 
 ONE = ProcessLimits(processes=1)
 HERE = Path(__file__).parent
@@ -128,7 +129,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process(turns: int) -> None:
     """An invocation that is cancelled while its process starts, at whatever point of it, leaves none behind."""
     before = children()
     invoker = ProcessInvoker(binding_of(functions.waits), limits=ONE)
-    batch = [Received(Record("events", 0, 0, 0, None, order(1), ()), 0)]
+    batch = [Received(WireRecord("events", 0, 0, 0, None, order(1), ()), 0)]
     invocation = asyncio.create_task(invoker.invoke(batch))
     for _ in range(turns):
         await asyncio.sleep(0.0005)

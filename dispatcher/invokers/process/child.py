@@ -24,13 +24,13 @@ from bindings import Binding, InvalidOutcome, NoFunctionsFound, Retry
 from bindings.context import InvocationContext
 from bindings.discovery import discover
 from bindings.failure import FailureKind
-from bindings.invocation import Delivered, Invocations, Reply, reply_to
+from bindings.invocation import Delivered, Invocations, Received, Reply, reply_to
 from bindings.signature import Signature
 from bindings.trace import TraceContext, current_trace, tell_trace
 from dispatcher.invokers.process.confinement import confine, die_with, lift_memory_limit, renew_cpu_seconds
 from dispatcher.invokers.process.frames import FAILED, READY, START, Bytes, Frames, frame
 from dispatcher.invokers.process.logs import Forwarder
-from dispatcher.invokers.process.messages import Received, pack_reply, read_request
+from dispatcher.invokers.process.messages import pack_reply, read_request
 
 __all__ = ["main"]
 

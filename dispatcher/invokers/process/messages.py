@@ -6,39 +6,20 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bindings import Emit
-from bindings.calling import RecordLike
+from bindings.envelopes.record import WireRecord
 from bindings.failure import Failure, FailureKind
-from bindings.invocation import Reply
+from bindings.invocation import Received, Reply
 from bindings.trace import TraceContext, current_trace
 from dispatcher.core.delivery import Delivery
 from dispatcher.invokers.process.frames import REPLY, REQUEST, Bytes, InvalidFrame, add, frame, pack_headers
 
-__all__ = ["Answer", "Received", "pack_reply", "pack_request", "read_reply", "read_request"]
+__all__ = ["Answer", "pack_reply", "pack_request", "read_reply", "read_request"]
 
 # What a function's process may say of an event. That it was not delivered, or is too large, it can't know.
 _KINDS = {"function": FailureKind.FUNCTION, "terminal": FailureKind.TERMINAL}
 _LONGEST_TYPE, _LONGEST_MESSAGE, _LONGEST_PLACE = 300, 1_000, 200
 # Seconds. The scheduler has a cap of its own; this one keeps out what is no float.
 _LONGEST_WAIT = 1e300
-
-
-class Record(NamedTuple):
-    """An event, as it came."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-
-
-class Received(NamedTuple):
-    """One delivery, with what an invoker reads of it."""
-
-    origin: RecordLike
-    attempts: int
 
 
 class Answer(NamedTuple):
@@ -80,7 +61,7 @@ def read_request(header: Any, data: Bytes) -> tuple[int, list[Received], TraceCo
     """Read what :func:`pack_request` made."""
     batch = []
     for topic, partition, offset, timestamp, attempts, key, value, headers in header["events"]:
-        record = Record(
+        record = WireRecord(
             topic, partition, offset, timestamp, data.take(key), data.take(value), data.take_headers(headers)
         )
         batch.append(Received(record, attempts))
