@@ -1,0 +1,43 @@
+# Each sample is what one task has left to do, so the average over the samples is the backlog per task, however many tasks there are and however
+# often they were scraped in that minute. A sum would have to be divided by a number of tasks that CloudWatch learns from elsewhere, and later.
+
+locals {
+  scales = var.tasks.max > var.tasks.min
+}
+
+resource "aws_appautoscaling_target" "this" {
+  count              = local.scales ? 1 : 0
+  service_namespace  = "ecs"
+  scalable_dimension = "ecs:service:DesiredCount"
+  resource_id        = "service/${local.cluster.name}/${aws_ecs_service.this.name}"
+  min_capacity       = var.tasks.min
+  max_capacity       = var.tasks.max
+  tags               = var.tags
+}
+
+resource "aws_appautoscaling_policy" "backlog" {
+  count              = local.scales ? 1 : 0
+  name               = "${var.name}-backlog"
+  policy_type        = "TargetTrackingScaling"
+  service_namespace  = aws_appautoscaling_target.this[0].service_namespace
+  scalable_dimension = aws_appautoscaling_target.this[0].scalable_dimension
+  resource_id        = aws_appautoscaling_target.this[0].resource_id
+
+  target_tracking_scaling_policy_configuration {
+    target_value = var.backlog_per_task
+    # Each step is a rebalance of all groups: give it the time to show what it brought.
+    scale_out_cooldown = 120
+    scale_in_cooldown  = 300
+
+    customized_metric_specification {
+      namespace   = local.namespace
+      metric_name = local.app_backlog
+      statistic   = "Average"
+
+      dimensions {
+        name  = "app"
+        value = var.manifest.app
+      }
+    }
+  }
+}
