@@ -56,6 +56,10 @@ class Reply:
     rest: Failure | None = None
     results: Sequence[Emit] = ()
 
+    def failed(self, events: int) -> Sequence[int]:
+        """The indexes of those that failed, in a batch of so many."""
+        return range(events) if self.rest is not None else tuple(self.failures)
+
 
 def reply_to(error: BaseException, policy: Retry) -> Reply:
     """Settle an invocation that raised: all of its events failed, unless there is but one."""

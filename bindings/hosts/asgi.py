@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 from bindings.binding import Binding
-from bindings.envelopes.record import EnvelopeError
-from bindings.hosts.http import Answer, answer, problem, read
+from bindings.hosts.http import Answer, problem, respond
 from bindings.hosts.serving import Served, binding_of
 
 __all__ = ["ASGIApp", "app"]
@@ -100,17 +99,7 @@ class _Application:
         body = await self._body(receive)
         if body is None:
             return problem(413, "Content Too Large", f"a request has {self._max_body:,} bytes at most")
-        try:
-            request = read(served.binding, headers, body)
-        except EnvelopeError as error:
-            return problem(400, "Bad Request", str(error))
-        if not request.records:
-            return Answer(204, {}, b"")
-        reply = await _while_connected(
-            served.serve(request.records, attempts=request.attempts, timeout=request.timeout, trace=request.trace),
-            receive,
-        )
-        return None if reply is None else answer(served.binding, request, reply)
+        return await _while_connected(respond(served, headers, body), receive)
 
     async def _body(self, receive: Receive) -> bytes | None:
         parts, size, is_more = [], 0, True
@@ -126,7 +115,7 @@ class _Application:
         return b"".join(parts)
 
 
-async def _while_connected(work: Any, receive: Receive) -> Any:
+async def _while_connected(work: Coroutine[Any, Any, Answer], receive: Receive) -> Answer | None:
     """Do the work; stop it when the caller has hung up, whose time was up: nobody would read the answer."""
     working, listening = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
     try:

@@ -24,7 +24,7 @@ from bindings.binding import Binding
 from bindings.envelopes.aws_kafka import batch_item_failures, decode
 from bindings.envelopes.reply import MEDIA_TYPE, document_of
 from bindings.failure import Failure
-from bindings.hosts.serving import Served, binding_of
+from bindings.hosts.serving import Served, attempts_before, binding_of
 from bindings.invocation import Reply
 from bindings.trace import TraceContext, read_trace
 
@@ -59,9 +59,10 @@ def handler(function: Callable[..., Any] | Binding, *, partial: bool = True) -> 
         if not records:
             return batch_item_failures([])
         asked = _asked(context)
-        work = served.serve(records, attempts=_attempts(asked), timeout=_seconds_left(context), trace=_trace(asked))
+        attempts = attempts_before(str(asked.get("dispatch-attempt", "1")))
+        work = served.serve(records, attempts=attempts, timeout=_seconds_left(context), trace=_trace(asked))
         reply = runner.run(work)
-        failed = range(len(records)) if reply.rest is not None else reply.failures
+        failed = reply.failed(len(records))
         named = batch_item_failures([records[index] for index in failed])
         if asked.get("accept") == MEDIA_TYPE:
             return {**named, "dispatch": document_of(reply)}
@@ -82,11 +83,6 @@ def _asked(context: Any) -> Mapping[str, Any]:
     """What a dispatcher says of the invocation, in the client context."""
     custom = getattr(getattr(context, "client_context", None), "custom", None)
     return custom if isinstance(custom, Mapping) else {}
-
-
-def _attempts(asked: Mapping[str, Any]) -> int:
-    text = str(asked.get("dispatch-attempt", "1"))
-    return max(0, int(text) - 1) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _trace(asked: Mapping[str, Any]) -> TraceContext | None:

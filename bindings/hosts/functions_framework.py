@@ -20,10 +20,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from bindings.binding import Binding
-from bindings.envelopes.record import EnvelopeError
-from bindings.hosts.http import Answer, answer, problem, read
+from bindings.hosts.http import Answer, problem, respond
 from bindings.hosts.serving import Served, binding_of
-from bindings.invocation import Reply
 
 __all__ = ["cloud_event", "http"]
 
@@ -71,14 +69,7 @@ def cloud_event(function: Callable[..., Any] | Binding) -> Callable[[Any], Any]:
 
 def _respond(served: Served, loop: _Loop, request: Any) -> Answer:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    try:
-        asked = read(served.binding, headers, request.get_data())
-    except EnvelopeError as error:
-        return problem(400, "Bad Request", str(error))
-    if not asked.records:
-        return Answer(204, {}, b"")
-    reply = loop.run(served.serve(asked.records, attempts=asked.attempts, timeout=asked.timeout, trace=asked.trace))
-    return answer(served.binding, asked, reply)
+    return loop.run(respond(served, headers, request.get_data()))
 
 
 def _wrong_method() -> Answer:
@@ -92,7 +83,7 @@ class _Loop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+    def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         with self._lock:
             if self._loop is None:
                 # Not at import: gunicorn forks its workers after that, and threads do not survive it.

@@ -31,13 +31,14 @@ from bindings.binding import Binding
 from bindings.calling import event_id
 from bindings.envelopes import aws_kafka, cloudevents, pubsub, raw
 from bindings.envelopes import reply as replies
-from bindings.envelopes.record import WireRecord
+from bindings.envelopes.record import EnvelopeError, WireRecord
 from bindings.failure import Failure, FailureKind
+from bindings.hosts.serving import Served, attempts_before
 from bindings.invocation import Reply
 from bindings.outcome import Emit
 from bindings.trace import TraceContext, read_trace
 
-__all__ = ["Answer", "Request", "answer", "problem", "read"]
+__all__ = ["Answer", "Request", "answer", "problem", "read", "respond"]
 
 _LONGEST_TIMEOUT = 86_400.0
 
@@ -60,6 +61,24 @@ class Answer(NamedTuple):
     body: bytes
 
 
+async def respond(served: Served, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Answer a request that was posted.
+
+    Args:
+        served: the function that it is for.
+        headers: their names in lower case.
+        body: as a whole.
+    """
+    try:
+        request = read(served.binding, headers, body)
+    except EnvelopeError as error:
+        return problem(400, "Bad Request", str(error))
+    if not request.records:
+        return Answer(204, {}, b"")
+    reply = await served.serve(request.records, attempts=request.attempts, timeout=request.timeout, trace=request.trace)
+    return answer(served.binding, request, reply)
+
+
 def read(binding: Binding, headers: Mapping[str, str], body: bytes) -> Request:
     """Read a request.
 
@@ -73,7 +92,7 @@ def read(binding: Binding, headers: Mapping[str, str], body: bytes) -> Request:
     """
     return Request(
         _records(binding, headers, body),
-        _attempts(headers.get("dispatch-attempt", "")),
+        attempts_before(headers.get("dispatch-attempt", "")),
         _timeout(headers.get("dispatch-timeout", "")),
         replies.MEDIA_TYPE in headers.get("accept", ""),
         read_trace(headers.get("traceparent"), headers.get("tracestate")),
@@ -85,7 +104,7 @@ def answer(binding: Binding, request: Request, reply: Reply) -> Answer:
     if request.wants_document:
         return Answer(200, {"content-type": replies.MEDIA_TYPE}, replies.encode(reply))
     records = request.records
-    failed = list(range(len(records))) if reply.rest is not None else list(reply.failures)
+    failed = reply.failed(len(records))
     if failed and len(failed) == len(records):
         return _failed(reply.rest or reply.failures[failed[0]])
     if failed:
@@ -135,10 +154,6 @@ def _records(binding: Binding, headers: Mapping[str, str], body: bytes) -> list[
         ):
             return cloudevents.decode({"content-type": cloudevents.BATCH}, body)
     return [WireRecord(binding.streams[0], 0, 0, -1, None, body)]
-
-
-def _attempts(text: str) -> int:
-    return max(0, int(text) - 1) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _timeout(text: str) -> float | None:

@@ -16,7 +16,7 @@ from bindings.invocation import Delivered, Invocations, Received, Reply, reply_t
 from bindings.outcome import DispatchSignal, Emit
 from bindings.trace import TraceContext, current_trace
 
-__all__ = ["Served", "binding_of"]
+__all__ = ["Served", "attempts_before", "binding_of"]
 
 logger = logging.getLogger("bindings.hosts")
 
@@ -44,6 +44,11 @@ def binding_of(function: Callable[..., Any] | Binding) -> Binding:
             " or pass one of bindings_of(function)"
         )
     return bindings[0]
+
+
+def attempts_before(text: str) -> int:
+    """Deliveries before the one that a dispatcher numbers, from 1 on; 0 for what is no such number."""
+    return max(0, int(text) - 1) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 class Served(Invocations):
