@@ -75,8 +75,8 @@ async def ensure_topics(binding: Binding, broker: Broker, *, create: bool) -> se
         wanted = StreamInfo(name=stream, partitions=origin.partitions, config={"max.message.bytes": str(size)})
         try:
             if create:
-                await broker.create_stream(wanted)
-                logger.info("%s: created %s with %d partitions", binding.name, stream, origin.partitions)
+                if await broker.create_stream(wanted):
+                    logger.info("%s: created %s with %d partitions", binding.name, stream, origin.partitions)
                 continue
             reason = "create_topics is off"
         except BrokerRefused as error:

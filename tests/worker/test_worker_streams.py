@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from bench import Bench, embedded, on_both, until
 
-from bindings import Event, on_stream
+from bindings import Event, bindings_of, on_stream
 from dispatcher.brokers.base import StreamInfo
 from dispatcher.errors import BrokerUnavailable, StreamNotFound
+from dispatcher.worker.topics import ensure_topics
 
 
 @on_both
@@ -45,6 +46,21 @@ async def test_a_stream_that_vanishes_ends_the_worker(bench: Bench) -> None:
         await asyncio.wait_for(task, 20)
     assert finished == 1
     assert worker.statistics().state == "stopped"
+
+
+async def test_only_who_has_made_a_stream_says_so(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Two processes that find the dead-letter stream missing at the same time: one makes it, and one line tells of it."""
+    caplog.set_level("INFO", "dispatcher.worker")
+    stream = await bench.stream()
+
+    @on_stream(stream)
+    async def handle(value: bytes) -> None: ...
+
+    (binding,) = bindings_of(handle)
+    missing = await asyncio.gather(*(ensure_topics(binding, bench.broker, create=True) for _ in range(2)))
+    assert missing == [set(), set()]
+    [line] = [message for message in caplog.messages if "created" in message]
+    assert binding.dead_letter_topic(stream) in line
 
 
 async def test_new_partitions_are_consumed(bench: Bench) -> None:
