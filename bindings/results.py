@@ -10,7 +10,7 @@ from bindings.calling import RecordLike, event_id
 from bindings.errors import InvalidOutcome
 from bindings.outcome import BatchFailures, Emit, EventFailed
 
-__all__ = ["encode", "failures_of", "in_bytes", "named_failures", "results_of"]
+__all__ = ["encode", "failures_of", "in_bytes", "key_and_headers", "named_failures", "results_of"]
 
 _AWS_KEY = "batchItemFailures"
 
@@ -156,16 +156,29 @@ def in_bytes(emit: Emit) -> Emit:
     Raises:
         InvalidOutcome: it can't be made that.
     """
-    key = emit.key.encode() if isinstance(emit.key, str) else emit.key
-    if key is not None and not isinstance(key, bytes):
-        raise InvalidOutcome(f"the key of a result is bytes or str, not {type(key).__name__}")
-    headers = []
-    for name, value in emit.headers:
-        if not isinstance(name, str) or not (value is None or isinstance(value, bytes)):
-            raise InvalidOutcome("the headers of a result are pairs of str and bytes")
-        name.encode()
-        headers.append((name, value))
-    return Emit(encode(emit.value), key, tuple(headers))
+    key, headers = key_and_headers(emit)
+    # A record's header without a value is not what Emit declares, and every broker takes it.
+    return Emit(encode(emit.value), key, headers)  # type: ignore[arg-type]
+
+
+def key_and_headers(emit: Emit) -> tuple[bytes | None, tuple[tuple[str, bytes | None], ...]]:
+    """The key and the headers of a result as a record has them.
+
+    Raises:
+        InvalidOutcome: they are of a type that no record can have, or text that has no UTF-8.
+    """
+    try:
+        key = emit.key.encode() if isinstance(emit.key, str) else emit.key
+        headers = tuple((name, value) for name, value in emit.headers)
+        for name, value in headers:
+            name.encode()
+            if not isinstance(value, bytes | None):
+                raise TypeError(f"the header {name!r} is {type(value).__name__}")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidOutcome(f"Emit(...): its headers are pairs of str and bytes, in UTF-8: {error}") from error
+    if not isinstance(key, bytes | None):
+        raise InvalidOutcome(f"Emit(key=...): bytes or str, not {type(key).__name__}")
+    return key, headers
 
 
 def _builtins(value: Any) -> Any:

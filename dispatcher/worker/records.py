@@ -8,8 +8,7 @@ from typing import Protocol
 from bindings import Binding, Emit
 from bindings.calling import event_id
 from bindings.envelopes.record import WireRecord
-from bindings.errors import InvalidOutcome
-from bindings.results import encode
+from bindings.results import encode, key_and_headers
 from bindings.trace import TraceContext, is_traced
 from dispatcher.core.delivery import Delivery, Returned
 from dispatcher.core.record import Outgoing, Record
@@ -186,7 +185,7 @@ def result(
         msg = "only a function with emits= has results"
         raise ValueError(msg)
     first = batch[0].origin
-    key, headers = _key_and_headers(emit)
+    key, headers = key_and_headers(emit)
     if key is None and len({delivery.origin.key for delivery in batch}) == 1:
         key = first.key
     if trace is not None and not is_traced(headers):
@@ -199,18 +198,3 @@ def result(
         headers=(*headers, ("dispatch-function", binding.name.encode()), ("dispatch-event-id", id_.encode())),
         source_timestamp=max(delivery.origin.timestamp for delivery in batch),
     )
-
-
-def _key_and_headers(emit: Emit) -> tuple[bytes | None, tuple[tuple[str, bytes | None], ...]]:
-    try:
-        key = emit.key.encode() if isinstance(emit.key, str) else emit.key
-        headers = tuple((name, value) for name, value in emit.headers)
-        for name, value in headers:
-            name.encode()
-            if not isinstance(value, bytes | None):
-                raise TypeError(f"the header {name!r} is {type(value).__name__}")
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InvalidOutcome(f"Emit(...): its headers are pairs of str and bytes, in UTF-8: {error}") from error
-    if not isinstance(key, bytes | None):
-        raise InvalidOutcome(f"Emit(key=...): bytes or str, not {type(key).__name__}")
-    return key, headers

@@ -15,8 +15,10 @@ from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.base import Call
 from dispatcher.invokers.google_functions.lookup import find_url
 from dispatcher.invokers.google_functions.tokens import IdTokens
+from dispatcher.invokers.http.connection import tls_context
 from dispatcher.invokers.http.failures import not_delivered
 from dispatcher.invokers.http.invoker import HttpInvoker
+from dispatcher.invokers.http.requests import writer_of
 
 __all__ = ["GoogleFunctionInvoker"]
 
@@ -57,7 +59,10 @@ class GoogleFunctionInvoker:
         self._problem = ""
         self._looking = asyncio.Lock()
         # What can't work with this target is said now, and not at the first event.
-        HttpInvoker(binding, self._http_target("http://localhost"))
+        described = self._http_target("http://localhost")
+        writer_of(binding, described)
+        if described.ca_file is not None:
+            tls_context(described)
 
     async def invoke(self, batch: Sequence[Delivery]) -> Reply:
         """Post the events and wait for what becomes of them."""
