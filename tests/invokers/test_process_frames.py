@@ -15,6 +15,7 @@ from bindings import Emit
 from bindings.envelopes.record import WireRecord
 from bindings.failure import Failure, FailureKind
 from bindings.invocation import Received, Reply
+from bindings.trace import TraceContext, current_trace
 from dispatcher.invokers.process.frames import LOG, REPLY, Bytes, Frames, InvalidFrame, frame
 from dispatcher.invokers.process.logs import read_log
 from dispatcher.invokers.process.messages import pack_reply, pack_request, read_reply, read_request
@@ -68,15 +69,22 @@ def test_a_reply_comes_as_it_was_sent(reply: Reply, last: bool) -> None:
     assert read_reply(header, data, 5) == (9, reply, last)
 
 
-@given(st.lists(st.tuples(st.none() | BYTES, st.none() | BYTES, HEADERS, st.integers(0, 9)), max_size=4))
-def test_an_invocation_comes_as_it_was_sent(events: list[tuple[Any, ...]]) -> None:
-    """Keys, values, headers, coordinates and attempts of each event survive the way."""
+@given(
+    st.lists(st.tuples(st.none() | BYTES, st.none() | BYTES, HEADERS, st.integers(0, 9)), max_size=4),
+    st.sampled_from([None, TraceContext("00-1-2-01", "a=1")]),
+)
+def test_an_invocation_comes_as_it_was_sent(events: list[tuple[Any, ...]], trace: TraceContext | None) -> None:
+    """Keys, values, headers, coordinates and attempts of each event survive the way, and the trace that they are handled in."""
     batch = [
         Received(WireRecord("s", 3, offset, 1_700_000_000_000, key, value, headers), attempts)
         for offset, (key, value, headers, attempts) in enumerate(events)
     ]
-    [(_, header, data)] = whole(pack_request(5, batch))  # type: ignore[arg-type]
-    assert read_request(header, data) == (5, batch, None)
+    token = current_trace.set(trace)
+    try:
+        [(_, header, data)] = whole(pack_request(5, batch))  # type: ignore[arg-type]
+    finally:
+        current_trace.reset(token)
+    assert read_request(header, data) == (5, batch, trace)
 
 
 @given(JSON, st.binary(max_size=10))
