@@ -163,6 +163,8 @@ async def _work(
         _tell(summary, look, output)
         if any(worker.has_abandoned_threads for worker in workers) or summary.forced:
             # A function in a thread can't be cancelled, and the interpreter would wait for it.
+            if tracing is not None:
+                await tracing.end()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(summary.exit_code(until_caught_up=until_caught_up))

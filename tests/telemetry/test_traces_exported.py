@@ -112,6 +112,36 @@ def test_the_applications_own_provider_is_used(dispatch: Dispatch, collector: Co
     assert collector.pushes == []
 
 
+def test_every_process_and_replays_export(dispatch: Dispatch, collector: Collector) -> None:
+    """Processes under a supervisor trace each their own, a replay in its own group, a function whose thread outlives the run is
+    exported before the process ends, all where OpenTelemetry's own variables say and under the name that they give."""
+    dispatch.write("app.py", SLOW)
+    sent(dispatch, 5)
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": "mine", "DISPATCH_TRACES": "on"}
+    run = ("run", "app.py", "--until-caught-up", "--only")
+    assert dispatch(*run, "handle", "--workers", "2", **environment).code == 0
+    assert len(collector.spans) == 5
+    assert collector.resource["service.name"] == "mine"
+    assert dispatch("replay", "handle", "app.py", "--from", "earliest", "--yes", **environment).code == 0
+    groups = [texts(span.attributes)["messaging.consumer.group.name"] for span in collector.spans]
+    assert len(groups) == 10
+    assert len([group for group in groups if group.startswith("shop.handle.replay-")]) == 5
+    assert dispatch(*run, "endless", **environment).code == 1
+    assert [texts(span.attributes).get("error.type") for span in collector.spans[10:]].count("TimeoutError") == 1
+
+
+SLOW = """
+import time
+from bindings import Retry, on_stream
+
+@on_stream("orders")
+async def handle(order: dict) -> None: ...
+
+@on_stream("orders", timeout=0.1, retry=Retry(max_attempts=1))
+def endless(order: dict) -> None:
+    if order["id"] == 2:
+        time.sleep(60)
+"""
 OFF = """
 import json, sys
 from bindings import Context, on_stream
