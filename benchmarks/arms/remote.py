@@ -38,7 +38,7 @@ Post = Callable[[Any], Awaitable[None]]
 def binding_of(stream: str, batch: int, order: Ordering = "none") -> Binding:
     """The function that is elsewhere."""
     made = bind(functions_elsewhere if batch > 1 else function_elsewhere, stream, name="elsewhere")
-    policy = Batch(max_events=batch, max_wait=0.5) if batch > 1 else Batch()
+    policy = Batch(max_events=batch, max_wait=0.05) if batch > 1 else Batch()
     return replace(made, concurrency=CONCURRENCY, batch=policy, order=order)
 
 
