@@ -158,6 +158,22 @@ def test_a_stop_drains_and_loses_nothing(engine: Engine, app: str, kafka_bootstr
     assert sorted(booked()) == list(range(EVENTS))
 
 
+def test_the_embedded_log_is_on_a_volume(engine: Engine, app: str, tmp_path: Path) -> None:
+    """With no broker and no network the log is on a volume of the image's user: one container sends, the next one delivers, and a third
+    has nothing left to do."""
+    events = tmp_path / "orders.jsonl"
+    events.write_text('{"order_id": "o-1", "customer": "anna", "total": 2500}\n' * 5)
+    volume = f"dispatch-test-{os.getpid()}"
+    run = ("run", "--rm", "--read-only", "--network=none", f"--volume={volume}:/app/.dispatch")
+    only = ("run", "functions/", "--only", "review_large", "--until-caught-up", "--json")
+    try:
+        engine.podman(*run, f"--volume={events}:/orders.jsonl:ro", app, "send", "orders", "/orders.jsonl")
+        done = [json.loads(engine.podman(*run, app, *only).stdout)["functions"][0]["done"] for _ in range(2)]
+    finally:
+        engine.podman("volume", "rm", "--force", volume)
+    assert done == [5, 0]
+
+
 def test_a_container_that_serves_nothing_is_not_healthy(engine: Engine, image: str) -> None:
     """The control of the health check: where nobody answers it fails."""
     with container(engine, "--entrypoint=sleep", image, "60") as name:
