@@ -1,0 +1,155 @@
+# Managed Kafka, the functions of the manifest on Cloud Run, and a dispatcher between them, in a network of their own.
+locals {
+  manifest  = jsondecode(file("${path.module}/manifest.json"))
+  functions = { for each in local.manifest.functions : each.name => each if each.target == "google_function" }
+
+  streams = toset(flatten([for each in local.manifest.functions : concat(each.streams, compact([each.emits]))]))
+  dead    = toset(flatten([for each in local.manifest.functions : values(each.dead_letter.topics)]))
+  retry   = toset(flatten([for each in local.manifest.functions : values(each.retry_topics)]))
+  control = "_dispatch.control.${local.manifest.app}"
+  cluster = google_managed_kafka_cluster.this.cluster_id
+  user    = "User:${module.dispatcher.service_account}"
+}
+
+resource "google_compute_network" "this" {
+  name                    = "dispatch"
+  auto_create_subnetworks = false
+}
+
+resource "google_compute_subnetwork" "this" {
+  name                     = "dispatch"
+  region                   = var.location
+  network                  = google_compute_network.this.id
+  ip_cidr_range            = "10.60.0.0/22"
+  private_ip_google_access = true
+}
+
+resource "google_managed_kafka_cluster" "this" {
+  cluster_id = "dispatch"
+  location   = var.location
+
+  capacity_config {
+    vcpu_count   = "3"
+    memory_bytes = "3221225472"
+  }
+
+  gcp_config {
+    access_config {
+      network_configs {
+        subnet = google_compute_subnetwork.this.id
+      }
+    }
+  }
+
+  rebalance_config {
+    mode = "AUTO_REBALANCE_ON_SCALE_UP"
+  }
+}
+
+resource "google_managed_kafka_topic" "this" {
+  for_each = setunion(local.streams, local.dead, local.retry, [local.control])
+
+  cluster            = local.cluster
+  location           = var.location
+  topic_id           = each.value
+  partition_count    = each.value == local.control ? 1 : 12
+  replication_factor = 3
+
+  configs = merge(
+    { "cleanup.policy" = each.value == local.control ? "compact" : "delete" },
+    # A dead letter is the event and its headers.
+    contains(setunion(local.dead, local.retry), each.value) ? { "max.message.bytes" = "1114124" } : {},
+  )
+}
+
+# What the dispatcher may do, topic by topic.
+resource "google_managed_kafka_acl" "topics" {
+  for_each = {
+    for topic in setunion(local.streams, local.dead, local.retry, [local.control]) : topic => concat(
+      contains(flatten([for each in local.manifest.functions : each.streams]), topic) || contains(local.retry, topic) || topic == local.control ? ["READ"] : [],
+      contains(compact([for each in local.manifest.functions : each.emits]), topic) || contains(local.dead, topic) || contains(flatten([for each in local.manifest.functions : values(each.retry_topics) if each.order == "none"]), topic) ? ["WRITE"] : [],
+    )
+  }
+
+  cluster  = local.cluster
+  location = var.location
+  acl_id   = "topic/${each.key}"
+
+  dynamic "acl_entries" {
+    for_each = each.value
+    content {
+      principal = local.user
+      operation = acl_entries.value
+      host      = "*"
+    }
+  }
+
+  depends_on = [google_managed_kafka_topic.this]
+}
+
+resource "google_managed_kafka_acl" "groups" {
+  for_each = { for each in local.manifest.functions : each.group => each }
+
+  cluster  = local.cluster
+  location = var.location
+  acl_id   = "consumerGroup/${each.key}"
+
+  acl_entries {
+    principal = local.user
+    operation = "READ"
+    host      = "*"
+  }
+}
+
+resource "google_service_account" "function" {
+  account_id   = "dispatch-function"
+  display_name = "The functions, which need no right by themselves"
+}
+
+resource "google_cloudfunctions2_function" "this" {
+  for_each = local.functions
+
+  name     = replace(each.key, "_", "-")
+  location = var.location
+
+  build_config {
+    runtime     = "python313"
+    entry_point = "main"
+    source {
+      storage_source {
+        bucket = var.source_bucket
+        object = "${each.key}.zip"
+      }
+    }
+  }
+
+  service_config {
+    # Called with a token of the dispatcher's account, from the network; nobody else may, and nobody comes from outside.
+    ingress_settings      = "ALLOW_INTERNAL_ONLY"
+    service_account_email = google_service_account.function.email
+    available_memory      = "256M"
+    # Less than the dispatcher's: what it gives up must not run on.
+    timeout_seconds                  = max(1, ceil(each.value.timeout) - 1)
+    max_instance_request_concurrency = 1
+    max_instance_count               = 20
+  }
+}
+
+module "dispatcher" {
+  source = "../../modules/gcp-worker-pool"
+
+  project  = var.project
+  location = var.location
+  name     = "dispatch-shop"
+  image    = var.image
+  manifest = local.manifest
+
+  functions         = { for name, each in google_cloudfunctions2_function.this : name => { name = each.name } }
+  managed_kafka     = true
+  bootstrap_servers = "bootstrap.${google_managed_kafka_cluster.this.cluster_id}.${var.location}.managedkafka.${var.project}.cloud.goog:9092"
+
+  network = {
+    network    = google_compute_network.this.id
+    subnetwork = google_compute_subnetwork.this.id
+  }
+}
