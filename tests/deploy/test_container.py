@@ -63,6 +63,9 @@ def app(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("projects")
     dispatch(folder, "init", "corner-shop")
     (folder / "corner-shop/functions/slow.py").write_text(SLOW)
+    # As a checkout is where umask is 077.
+    (folder / "corner-shop/functions/slow.py").chmod(0o600)
+    (folder / "corner-shop/functions").chmod(0o700)
     name = engine.build(folder / "corner-shop", "dispatch-test-app:latest", DISPATCH_IMAGE=image)
     yield name
     engine.podman("rmi", "--force", name)
