@@ -92,14 +92,24 @@ def _clusters_of_kafka_become_active(patch: pytest.MonkeyPatch) -> None:
 
     def describe(self: KafkaBackend, cluster_arn: str) -> dict[str, Any]:
         if cluster_arn not in self.clusters:
-            raise NotFoundException
+            raise NotFoundException("there is no such cluster")
         said = described(self, cluster_arn)
         said["currentBrokerSoftwareInfo"] = {"kafkaVersion": said["currentBrokerSoftwareInfo"]["kafkaVersion"]}
         return said
 
-    began, described = FakeKafkaCluster.__init__, KafkaBackend.describe_cluster
+    def describe_v2(self: KafkaBackend, cluster_arn: str) -> dict[str, Any]:
+        if cluster_arn not in self.clusters:
+            raise NotFoundException("there is no such cluster")
+        return described_v2(self, cluster_arn)
+
+    began, described, described_v2 = (
+        FakeKafkaCluster.__init__,
+        KafkaBackend.describe_cluster,
+        KafkaBackend.describe_cluster_v2,
+    )
     patch.setattr(FakeKafkaCluster, "__init__", begin)
     patch.setattr(KafkaBackend, "describe_cluster", describe)
+    patch.setattr(KafkaBackend, "describe_cluster_v2", describe_v2)
     patch.setattr(KafkaResponse, "get_bootstrap_brokers", servers, raising=False)
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,30 +167,6 @@ def test_what_is_deployed_is_allowed_what_it_needs(deployed: Deployed) -> None:
     assert all(each.startswith(f"{topics}/") for each in written)
 
 
-@pytest.mark.parametrize("example", ["minimal", "existing-kafka"])
-def test_the_other_examples_are_applied_too(deployed: Deployed, example: str) -> None:
-    """In the network, and the one with MSK at the cluster, that are there by then."""
-    where, network = f"examples/{example}", deployed.outputs["network"]
-    common = {
-        "name": example,
-        "image": f"{REGISTRY}/shop:1.0.0",
-        "vpc_id": network["vpc_id"],
-        "subnet_ids": network["subnet_ids"],
-    }
-    if example == "minimal":
-        msk = {"bootstrap_servers": deployed.outputs["bootstrap_servers"], "cluster_arn": network["cluster_arn"]}
-        own: dict[str, Any] = {"msk": {**msk, "security_group_id": network["security_group_id"]}}
-    else:
-        secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf:password::"
-        own = {"bootstrap_servers": "kafka-1:9093", "password_secret": secret, "broker_cidr_blocks": ["10.9.0.0/16"]}
-    provide(deployed.terraform.tree / where, **common, **own)
-    deployed.terraform.init(where)
-    deployed.terraform.run(where, "apply", "-auto-approve", *FLAGS)
-    services = deployed.client("ecs").describe_services(cluster=example, services=[example])["services"]
-    assert [each["status"] for each in services] == ["ACTIVE"]
-    deployed.terraform.run(where, "destroy", "-auto-approve", "-refresh=false", *FLAGS)
-
-
 def left(deployed: Deployed) -> dict[str, list[str]]:
     """What there is at AWS, by kind."""
     client = deployed.client
@@ -197,7 +174,14 @@ def left(deployed: Deployed) -> dict[str, list[str]]:
         "roles": [each["RoleName"] for each in client("iam").list_roles()["Roles"]],
         "policies": [each["PolicyName"] for each in client("iam").list_policies(Scope="Local")["Policies"]],
         "functions": [each["FunctionName"] for each in client("lambda").list_functions()["Functions"]],
-        "clusters": client("ecs").list_clusters()["clusterArns"],
+        # A deleted one is shown as inactive for a while.
+        "clusters": [
+            each["clusterName"]
+            for each in client("ecs").describe_clusters(clusters=client("ecs").list_clusters()["clusterArns"])[
+                "clusters"
+            ]
+            if each["status"] == "ACTIVE"
+        ],
         "brokers": [each["ClusterName"] for each in client("kafka").list_clusters()["ClusterInfoList"]],
         "logs": [each["logGroupName"] for each in client("logs").describe_log_groups()["logGroups"]],
         "alarms": [each["AlarmName"] for each in client("cloudwatch").describe_alarms()["MetricAlarms"]],
@@ -220,3 +204,40 @@ def test_destroy_leaves_nothing(deployed: Deployed) -> None:
     assert [kind for kind, found in before.items() if not found] == []
     deployed.terraform.run(EXAMPLE, "destroy", "-auto-approve", "-refresh=false", *FLAGS)
     assert {kind: found for kind, found in left(deployed).items() if found} == {}
+
+
+def test_the_other_examples_are_applied_too(deployed: Deployed) -> None:
+    """In the network that each account has; side by side, because most of the time is the provider's waiting."""
+    ec2 = deployed.client("ec2")
+    subnets = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    vpc = subnets[0]["VpcId"]
+    named = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
+    [group] = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    servers = "kafka-1.example:9093"
+    arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/shop/0a1b2c3d-1"
+    own: dict[str, dict[str, Any]] = {
+        "minimal": {"msk": {"bootstrap_servers": servers, "cluster_arn": arn, "security_group_id": group["GroupId"]}},
+        "existing-kafka": {
+            "bootstrap_servers": servers,
+            "password_secret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf:password::",
+            "broker_cidr_blocks": ["10.9.0.0/16"],
+        },
+    }
+
+    def apply(example: str) -> None:
+        where = f"examples/{example}"
+        common = {
+            "name": example,
+            "image": f"{REGISTRY}/shop:1.0.0",
+            "vpc_id": vpc,
+            "subnet_ids": [subnets[0]["SubnetId"]],
+        }
+        provide(deployed.terraform.tree / where, **common, **own[example])
+        deployed.terraform.init(where)
+        deployed.terraform.run(where, "apply", "-auto-approve", *FLAGS)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(apply, own))
+    for example in own:
+        [service] = deployed.client("ecs").describe_services(cluster=example, services=[example])["services"]
+        assert service["status"] == "ACTIVE"
