@@ -141,7 +141,7 @@ def test_a_package_that_could_not_be_audited(
 
 def test_every_locked_package_has_its_hash() -> None:
     """Whatever a mirror sends: pip installs only what has one of the lock's hashes, and every line has some."""
-    for group in ("demo", "bench", "dev", "quix", "sam"):
+    for group in ("demo", "bench", "dev", "quix", "sam", "go"):
         lines = (ROOT / f"scripts/requirements-{group}.txt").read_text().replace("\\\n", " ").splitlines()
         assert lines
         for line in lines:
