@@ -39,7 +39,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samcli.yamlhelper import yaml_parse
 given = yaml_parse(open(sys.argv[1]).read())
-parameters = {name: each["Default"] for name, each in given["Parameters"].items()}
+parameters = {name: each["Default"] for name, each in given.get("Parameters", {}).items()}
 print(json.dumps(Translator({}, Parser(), boto_session=boto3.Session(region_name="eu-west-1")).translate(given, parameters)))
 """
 
@@ -102,6 +102,31 @@ def command() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+def test_what_the_manifest_writes_translates(command: str, tmp_path: Path) -> None:
+    """AWS's own translator makes of ``--format sam`` a function, a version and an alias each."""
+    document = sam(Manifest.of(discover(str(ROOT / "functions")), app="shop")).document
+    for resource in document["Resources"].values():
+        if "CodeUri" in resource["Properties"]:
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"  # as `sam package` leaves it
+    (tmp_path / "template.json").write_text(json.dumps(document))
+    python = str(Path(command).parent / "python")
+    done = subprocess.run(
+        [python, "-c", _TRANSLATE, "template.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    names = {kind: [] for kind in ("Function", "Version", "Alias")}
+    for name, resource in json.loads(done.stdout)["Resources"].items():
+        if resource["Type"].startswith("AWS::Lambda::") and (kind := resource["Type"].rpartition(":")[2]) in names:
+            names[kind].append(name)
+    assert names["Alias"] == [f"{each}FunctionAliaslive" for each in ("CheckLimit", "ConfirmOrder", "FlagAnomaly")]
+    assert [len(each) for each in names.values()] == [3, 3, 3]
 
 
 @pytest.fixture

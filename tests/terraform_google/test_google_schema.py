@@ -18,6 +18,7 @@ import hcl2
 import pytest
 from google_schema import Schema, faults, missing
 
+from bindings.discovery import discover
 from bindings.manifest import Manifest
 from dispatcher.config.configuration import load
 
@@ -89,7 +90,9 @@ def test_the_account_can_do_four_things_and_nobody_comes_in() -> None:
 def test_the_examples_files_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The manifest is what this version writes, the configuration is read, and terraform fmt has nothing to change."""
     manifest = Manifest.read((EXAMPLE / "manifest.json").read_bytes())
-    assert {each.target for each in manifest.functions} == {"google_function"}
+    declared = discover(str(ROOT / "functions"))
+    targets = {each.name: "google_function" for each in declared}
+    assert manifest == Manifest.of(declared, app="shop", targets=targets)
     for name in ("DISPATCH_CONFIG", "DISPATCH_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     shutil.copy2(EXAMPLE / "dispatch.toml", tmp_path)

@@ -22,6 +22,25 @@ resource "google_compute_subnetwork" "this" {
   network                  = google_compute_network.this.id
   ip_cidr_range            = "10.60.0.0/22"
   private_ip_google_access = true
+
+  log_config {
+    aggregation_interval = "INTERVAL_10_MIN"
+    flow_sampling        = 0.1
+    metadata             = "INCLUDE_ALL_METADATA"
+  }
+}
+
+# Whoever talks here has begun it: nothing comes in.
+resource "google_compute_firewall" "no_ingress" {
+  name          = "dispatch-no-ingress"
+  network       = google_compute_network.this.id
+  direction     = "INGRESS"
+  priority      = 65534
+  source_ranges = ["0.0.0.0/0"]
+
+  deny {
+    protocol = "all"
+  }
 }
 
 resource "google_managed_kafka_cluster" "this" {
