@@ -42,8 +42,6 @@ def moto_aws() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         # ECS: services never begin to run otherwise.
         patch.setenv("MOTO_ECS_SERVICE_RUNNING", "1")
-        # IAM: AWS's own policies are there only when they are asked for.
-        patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
         _autoscaling_has_tags(patch)
         _clusters_of_kafka_become_active(patch)
         _services_keep_what_is_said(patch)

@@ -33,17 +33,12 @@ class Deployed(NamedTuple):
 
     terraform: Terraform
     url: str
+    before: dict[str, set[str]]
     outputs: dict[str, Any]
 
     def client(self, service: str) -> Any:
         """One of AWS."""
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=KEYS["AWS_REGION"],
-            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-        )
+        return client(self.url, service)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Of the task definition that the service runs."""
@@ -54,6 +49,39 @@ class Deployed(NamedTuple):
         assert service["taskDefinition"] == self.outputs["task_definition_arn"]
         definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
         return {each["name"]: each for each in definition["containerDefinitions"]}
+
+
+def client(url: str, service: str) -> Any:
+    """One of AWS."""
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=KEYS["AWS_REGION"],
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def found(url: str) -> dict[str, set[str]]:
+    """What there is at AWS, by kind. Other tests of this process may have left something."""
+    iam, ecs, ec2 = client(url, "iam"), client(url, "ecs"), client(url, "ec2")
+    autoscaling = client(url, "application-autoscaling").describe_scalable_targets(ServiceNamespace="ecs")
+    clusters = ecs.describe_clusters(clusters=ecs.list_clusters()["clusterArns"])["clusters"]
+    return {
+        "roles": {each["RoleName"] for each in iam.list_roles()["Roles"]},
+        "policies": {each["PolicyName"] for each in iam.list_policies(Scope="Local")["Policies"]},
+        "functions": {each["FunctionName"] for each in client(url, "lambda").list_functions()["Functions"]},
+        # A deleted one is shown as inactive for a while.
+        "clusters": {each["clusterName"] for each in clusters if each["status"] == "ACTIVE"},
+        "brokers": {each["ClusterName"] for each in client(url, "kafka").list_clusters()["ClusterInfoList"]},
+        "logs": {each["logGroupName"] for each in client(url, "logs").describe_log_groups()["logGroups"]},
+        "alarms": {each["AlarmName"] for each in client(url, "cloudwatch").describe_alarms()["MetricAlarms"]},
+        "vpcs": {each["VpcId"] for each in ec2.describe_vpcs()["Vpcs"]},
+        "addresses": {each["PublicIp"] for each in ec2.describe_addresses()["Addresses"]},
+        "topics": {each["TopicArn"] for each in client(url, "sns").list_topics()["Topics"]},
+        "secrets": {each["Name"] for each in client(url, "secretsmanager").list_secrets()["SecretList"]},
+        "targets": {each["ResourceId"] for each in autoscaling["ScalableTargets"]},
+    }
 
 
 def package(archive: Path) -> None:
@@ -83,8 +111,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         package(where / "check_limit.zip")
         provide(where, image=f"{REGISTRY}/shop:1.0.0", collector_image=f"{REGISTRY}/aws-otel-collector:v0.43.3")
         terraform.init(EXAMPLE)
+        before = found(url)
         terraform.run(EXAMPLE, "apply", "-auto-approve", *FLAGS)
-        yield Deployed(terraform, url, terraform.outputs(EXAMPLE))
+        yield Deployed(terraform, url, before, terraform.outputs(EXAMPLE))
 
 
 def test_a_second_plan_changes_nothing(deployed: Deployed) -> None:
@@ -167,43 +196,13 @@ def test_what_is_deployed_is_allowed_what_it_needs(deployed: Deployed) -> None:
     assert all(each.startswith(f"{topics}/") for each in written)
 
 
-def left(deployed: Deployed) -> dict[str, list[str]]:
-    """What there is at AWS, by kind."""
-    client = deployed.client
-    return {
-        "roles": [each["RoleName"] for each in client("iam").list_roles()["Roles"]],
-        "policies": [each["PolicyName"] for each in client("iam").list_policies(Scope="Local")["Policies"]],
-        "functions": [each["FunctionName"] for each in client("lambda").list_functions()["Functions"]],
-        # A deleted one is shown as inactive for a while.
-        "clusters": [
-            each["clusterName"]
-            for each in client("ecs").describe_clusters(clusters=client("ecs").list_clusters()["clusterArns"])[
-                "clusters"
-            ]
-            if each["status"] == "ACTIVE"
-        ],
-        "brokers": [each["ClusterName"] for each in client("kafka").list_clusters()["ClusterInfoList"]],
-        "logs": [each["logGroupName"] for each in client("logs").describe_log_groups()["logGroups"]],
-        "alarms": [each["AlarmName"] for each in client("cloudwatch").describe_alarms()["MetricAlarms"]],
-        "vpcs": [each["VpcId"] for each in client("ec2").describe_vpcs()["Vpcs"] if not each["IsDefault"]],
-        "addresses": [each["PublicIp"] for each in client("ec2").describe_addresses()["Addresses"]],
-        "topics": [each["TopicArn"] for each in client("sns").list_topics()["Topics"]],
-        "secrets": [each["Name"] for each in client("secretsmanager").list_secrets()["SecretList"]],
-        "targets": [
-            each["ResourceId"]
-            for each in client("application-autoscaling").describe_scalable_targets(ServiceNamespace="ecs")[
-                "ScalableTargets"
-            ]
-        ],
-    }
-
-
 def test_destroy_leaves_nothing(deployed: Deployed) -> None:
     """All of it was there, and all of it is gone."""
-    before = left(deployed)
-    assert [kind for kind, found in before.items() if not found] == []
+    made = found(deployed.url)
+    assert [kind for kind in made if not made[kind] - deployed.before[kind]] == []
     deployed.terraform.run(EXAMPLE, "destroy", "-auto-approve", "-refresh=false", *FLAGS)
-    assert {kind: found for kind, found in left(deployed).items() if found} == {}
+    after = found(deployed.url)
+    assert {kind: left for kind in after if (left := after[kind] - deployed.before[kind])} == {}
 
 
 def test_the_other_examples_are_applied_too(deployed: Deployed) -> None:
