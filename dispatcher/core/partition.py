@@ -84,6 +84,9 @@ class Partition:
 
     def pass_to(self, offset: int) -> None:
         """Take note that nothing more comes of it below ``offset``: markers, aborted or compacted records."""
+        if not self.open:
+            # It may have lost its stretch, which the consumer has passed and nobody has run.
+            return
         if self.stretch is not None:
             self.stretch.end = max(self.stretch.end, offset)
         else:
@@ -91,7 +94,7 @@ class Partition:
 
     def wants_more(self, *, events: int, held_bytes: int, park_limit: int) -> bool:
         """Whether to ask the broker for more of it: not past the high watermarks until at half of them."""
-        if not self.open or (self.stretch is not None and self.stretch.is_full):
+        if not self.open:
             return False
         count = len(self.pending) + (len(self.stretch.records) if self.stretch is not None else 0)
         if self._asking:

@@ -6,20 +6,20 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Literal
 
 from bindings import Binding
 from bindings.failure import Failure, FailureKind
 from dispatcher.core.batching import ReadyQueue
 from dispatcher.core.counters import Counters
 from dispatcher.core.delivery import Delivery, Returned, State, record_size
-from dispatcher.core.flow import AdaptiveConcurrency, Breaker, Concurrency, RateLimit
+from dispatcher.core.gate import Gate
+from dispatcher.core.judging import Judge
 from dispatcher.core.lanes import fixed_lane, follow, succeed
 from dispatcher.core.offsets import METADATA_LIMIT, OffsetMap
 from dispatcher.core.partition import Partition
 from dispatcher.core.record import Committed, Record, TopicPartition
-from dispatcher.core.retries import RETRY_AFTER_CAP, USED_UP, PauseCause, Reason, judge
-from dispatcher.core.settlement import DeadLettered, Moved, Settlement
+from dispatcher.core.retries import USED_UP, PauseCause, Reason
+from dispatcher.core.settlement import Settlement
 from dispatcher.core.stretch import Part, Stretch, StretchLine
 
 __all__ = ["Scheduler"]
@@ -48,13 +48,12 @@ class Scheduler:
           only once those before it are done or given up;
         * a result completes an event only in the very ownership that started it;
         * an event's attempts never exceed ``Retry(max_attempts)``, across rebalances;
-        * ``in_flight`` never exceeds ``limit``.
+        * ``in_flight`` never exceeds ``gate.limit``.
 
     Attributes:
         ready: heads of lanes that may start (read-only outside).
         in_flight: invocations that run.
-        limit: how many may; 0 while paused.
-        paused: nothing starts until :meth:`resume`.
+        gate: how many may, and what else holds them back (read-only outside).
         pause_cause: the event over which the retry policy has paused the function, until :meth:`resume`.
         can_be_resumed: an operator's resume would be heard. Then under ``Retry(then="pause")`` an event whose attempts a
             former owner used up pauses the function again; else a restart is how it is resumed, and tries it once more.
@@ -77,17 +76,11 @@ class Scheduler:
         self._unordered = binding.order == "none"
         self._fixed_lane = fixed_lane(binding.order)
         self.metadata_limit = metadata_limit
-        self._rng = rng or random.Random()  # noqa: S311 - jitter guards nothing
         self._partitions: dict[TopicPartition, Partition] = {}
         self._waiting: list[tuple[float, int, Delivery]] = []
         # Breaks ties between those that are due at once, in the order in which they were parked.
         self._ticket = 0
-        is_adaptive = binding.concurrency == "auto"
-        self._concurrency = AdaptiveConcurrency(binding.places) if is_adaptive else Concurrency(binding.places)
-        self._breaker = Breaker()
-        self._rate = RateLimit(binding.rate, now) if binding.rate else None
-        # False while neither rate nor breaker nor a lowered limit asks to be looked at: nearly always.
-        self._gated = self._rate is not None
+        self.gate = Gate(binding, now)
         grouped = binding.order == "partition" or binding.batch.group_by == "key"
         self._queue = ReadyQueue(binding.batch, grouped=grouped) if binding.signature.batch else None
         self.ready: deque[Delivery] = self._queue.heads if self._queue is not None else deque()
@@ -97,13 +90,12 @@ class Scheduler:
         # For those who lead their lane next, when done() is not told the time: batches wait by it.
         self._now = now
         self.in_flight = 0
-        self.limit = self._concurrency.limit
-        self.paused = False
         self.pause_cause: PauseCause | None = None
         self.can_be_resumed = False
         # Whether used-up attempts that a former owner's commit tells of are from before an operator resumed.
         self._forgives = False
         self.counters = counters or Counters()
+        self._judge = Judge(binding, self.counters, self._pause_for, rng)
 
     # -- partitions
 
@@ -186,16 +178,18 @@ class Scheduler:
         if owned is None or not owned.open or not records:
             return []
         tracker = owned.offsets
-        is_plain = screen is None and not tracker.restored and not tracker.attempts and records[0].offset >= tracker.end
-        if owned.stretch is not None and (not is_plain or records[0].offset < owned.stretch.end):
-            self._break(owned.stretch, 0, 0)
+        is_plain = (
+            screen is None and not tracker.restored and not tracker.attempts and records[0].offset >= owned.received
+        )
         if is_plain and self._may_stretch(owned):
             self.stretches.add(owned, records, now)
             return []
+        if owned.stretch is not None:
+            self._break(owned.stretch, 0, 0)
         return self._admit(owned, records, screen, now)
 
     def _may_stretch(self, owned: Partition) -> bool:
-        if not self._takes_stretches or owned.pending or self._gated:
+        if not self._takes_stretches or owned.pending or self.gate.is_asked:
             return False
         # Of a function that takes one at a time, what is ready goes first; of one that takes batches, what is due.
         return self._queue is not None or not self.ready
@@ -328,11 +322,11 @@ class Scheduler:
         It holds for those that end without having waited. Before anything else runs the caller tells how many that
         were: with :meth:`passed`, or with :meth:`break_off` when the next one waits, fails or leaves a result.
         """
-        if self.ready or self._gated:
+        if self.ready or self.gate.is_asked:
             # What is ready came first; what a rate or a breaker holds back is let go one by one.
             self._unroll_all()
             return None
-        if not self.stretches or self.in_flight >= self.limit:
+        if not self.stretches or self.in_flight >= self.gate.limit:
             return None
         self._now = now
         self.in_flight += 1
@@ -360,10 +354,10 @@ class Scheduler:
         if queue is None or not stretches:
             return None
         queued, due = queue.due_at(), stretches.due_at(queue.count, queue.size)
-        if self._gated or (queued is not None and queued <= now):
+        if self.gate.is_asked or (queued is not None and queued <= now):
             self._unroll_all()
             return None
-        if due is None or due > now or self.in_flight >= self.limit:
+        if due is None or due > now or self.in_flight >= self.gate.limit:
             return None
         if queue.count and not stretches.is_enough():
             # Together with what is queued they are enough, or have waited long enough.
@@ -388,9 +382,8 @@ class Scheduler:
     def _pass(self, stretch: Stretch, count: int) -> None:
         self.counters.consumed += count
         self.counters.done += count
-        last = stretch.records[count - 1].offset
         self.stretches.drop(stretch, count)
-        stretch.partition.offsets.advance(last + 1 if stretch.records else stretch.end)
+        stretch.partition.offsets.advance(stretch.records[0].offset if stretch.records else stretch.end)
 
     def _break(self, stretch: Stretch, done: int, taken: int) -> list[Delivery]:
         """End a stretch: its first events are done, those after them start, the others are admitted."""
@@ -425,7 +418,7 @@ class Scheduler:
 
     def take(self, now: float) -> Delivery | None:
         """The next event to start, for a function that takes one at a time; None when there is none now."""
-        if not self.ready or self.in_flight >= self.limit or (self._gated and not self._may_start(now)):
+        if not self.ready or self.in_flight >= self.gate.limit or (self.gate.is_asked and not self.gate.may_start(now)):
             return None
         self._now = now
         delivery = self.ready.popleft()
@@ -439,13 +432,17 @@ class Scheduler:
         if self._queue is None:
             msg = "take() is for functions that take one event at a time, take_batch() for those that take lists"
             raise TypeError(msg)
-        if not self.ready or self.in_flight >= self.limit or (self._gated and not self._may_start(now, peek=True)):
+        if (
+            not self.ready
+            or self.in_flight >= self.gate.limit
+            or (self.gate.is_asked and not self.gate.may_start(now, peek=True))
+        ):
             return None
         batch = self._queue.take(now)
         if batch is None:
             return None
-        if self._gated:
-            self._may_start(now)
+        if self.gate.is_asked:
+            self.gate.may_start(now)
         self.in_flight += 1
         self.counters.invocations += 1
         return batch
@@ -470,13 +467,13 @@ class Scheduler:
     def wakes_at(self, now: float) -> float | None:
         """When to call again though nothing else happened; None when only an event or a result can change anything."""
         times = [self._waiting[0][0]] if self._waiting else []
-        if self.has_work and self.in_flight < self.limit:
+        if self.has_work and self.in_flight < self.gate.limit:
             start = now
-            if self._gated:
-                opens = self._breaker.ready_at(now)
+            if self.gate.is_asked:
+                opens = self.gate.opens_at(now)
                 if opens is None:
                     return times[0] if times else None
-                start = max(start, opens, self._rate.ready_at(now) if self._rate else now)
+                start = max(start, opens)
             if self._queue is not None:
                 waits = (self._queue.due_at(), self.stretches.due_at(self._queue.count, self._queue.size))
                 start = max(start, min(at for at in waits if at is not None))
@@ -490,29 +487,13 @@ class Scheduler:
 
     def is_stalled(self, now: float) -> bool:
         """Whether something may start at this moment: asked twice, with nothing done between, that it should have."""
-        if self.in_flight >= self.limit or not self.has_work:
+        if self.in_flight >= self.gate.limit or not self.has_work:
             return False
         return (at := self.wakes_at(now)) is not None and at <= now
 
-    @property
-    def breaker(self) -> Literal["closed", "open", "probing"]:
-        """Whether the target is left alone: open, but for the one delivery that may tell that it is back."""
-        return self._breaker.state
-
-    @property
-    def maximum(self) -> int:
-        """The most invocations that may ever be in flight: what an adaptive limit can rise to."""
-        return self._concurrency.maximum
-
-    @property
-    def allowed(self) -> int:
-        """How many invocations may be in flight, whether paused or not."""
-        return self._concurrency.limit
-
     def pause(self) -> None:
         """Start nothing until :meth:`resume`."""
-        self.paused = True
-        self.limit = 0
+        self.gate.pause()
         self._forgives = False
 
     def resume(self) -> None:
@@ -520,9 +501,8 @@ class Scheduler:
 
         It is an operator's word, and holds for those too that a former owner's commit tells of, until the next pause.
         """
-        self.paused = False
+        self.gate.resume()
         self.pause_cause = None
-        self.limit = self._concurrency.limit
         if self._retry.then == "pause":
             self._forgives = True
             for owned in self._partitions.values():
@@ -530,16 +510,15 @@ class Scheduler:
 
     def took(self, seconds: float) -> None:
         """An invocation that is not settled yet took so long to its answer: what ``concurrency="auto"`` goes by."""
-        self._concurrency.took(seconds, in_flight=self.in_flight)
-        self._apply_limit()
+        self.gate.took(seconds, in_flight=self.in_flight)
 
     # -- settling
 
     def done(self, delivery: Delivery) -> None:
         """One event was handled, and left nothing to produce. The short way of :meth:`settle`."""
         self.in_flight -= 1
-        if self._gated:
-            self._delivered()
+        if self.gate.is_asked:
+            self.gate.delivered()
         partition = delivery.partition
         if not partition.active:
             self.counters.late += 1
@@ -597,14 +576,14 @@ class Scheduler:
             rest = failures
         elif failures is not None:
             named = failures
-        self._heed(rest, named, now)
+        self.gate.heed(rest, named, now)
         if rest is None and not named and not has_results:
             self._complete_batch(batch)
             return None
         half = wait = None
         if rest is not None and rest.kind is not FailureKind.NOT_DELIVERED and len(batch) - len(named) > 1:
             half = (len(batch) - len(named) + 1) // 2
-            wait = self._wait_of_halves(rest)
+            wait = self._judge.wait_of_halves(rest)
         settlement = Settlement()
         again: dict[tuple[Partition, bytes], list[Delivery]] = {}
         for index, delivery in enumerate(batch):
@@ -614,7 +593,7 @@ class Scheduler:
             lane = None if delivery.lane is None else (delivery.partition, delivery.lane)
             failure = named.get(index, rest)
             if half is not None and index not in named:
-                self._split(delivery, half)
+                self._judge.halve(delivery, half)
             if lane is not None and lane in again:
                 # It ran before the failed one ahead of it in its lane was done: it runs again after it.
                 again[lane].append(delivery)
@@ -622,11 +601,11 @@ class Scheduler:
             if failure is None:
                 settlement.done.append(delivery)
                 continue
-            self._note(delivery, failure, wall_ms)
+            self._judge.note(delivery, failure, wall_ms)
             if wait is not None and index not in named:
                 self.counters.retried += 1
                 delivery.remember().due = now + wait
-            elif not self._try_again(delivery, failure, settlement, now, wall_ms):
+            elif not self._judge.try_again(delivery, failure, settlement, now, wall_ms):
                 continue
             if lane is None:
                 self._park(delivery)
@@ -642,9 +621,9 @@ class Scheduler:
     def give_up(self, delivery: Delivery, failure: Failure, *, wall_ms: int) -> Settlement | None:
         """Settle an event that :meth:`admit` refused."""
         settlement = Settlement()
-        self._note(delivery, failure, wall_ms)
+        self._judge.note(delivery, failure, wall_ms)
         reasons = {"Expired": Reason.EXPIRED, USED_UP: Reason.ATTEMPTS}
-        self._exhaust(delivery, reasons.get(failure.error_type, Reason.REJECTED), settlement)
+        self._judge.give_up(delivery, reasons.get(failure.error_type, Reason.REJECTED), settlement, self._now)
         if settlement.must_write:
             return settlement
         self.produced(settlement)
@@ -695,106 +674,8 @@ class Scheduler:
 
     # -- inside
 
-    def _may_start(self, now: float, *, peek: bool = False) -> bool:
-        if not self._breaker.allows(now):
-            return False
-        if self._rate is not None and (self._rate.ready_at(now) > now if peek else not self._rate.take(now)):
-            return False
-        if not peek:
-            self._breaker.started()
-        return True
-
-    def _delivered(self) -> None:
-        self._breaker.delivered()
-        self._concurrency.delivered()
-        self._apply_limit()
-        self._gated = self._rate is not None or self._concurrency.limit < self._concurrency.maximum
-
-    def _apply_limit(self) -> None:
-        if not self.paused:
-            self.limit = self._concurrency.limit
-
-    def _heed(self, rest: Failure | None, named: Mapping[int, Failure], now: float) -> None:
-        """Let breaker and concurrency know whether the target took the delivery."""
-        for failure in (rest, *named.values()):
-            if failure is not None and failure.kind is FailureKind.NOT_DELIVERED:
-                self._breaker.not_delivered(now, failure.retry_after)
-                self._concurrency.not_delivered(now)
-                self._gated = True
-                self._apply_limit()
-                return
-        if self._gated:
-            self._delivered()
-
-    def _wait_of_halves(self, failure: Failure) -> float:
-        """Seconds until a failed batch, of which nobody said what failed, is tried again in halves."""
-        if failure.kind is not FailureKind.FUNCTION or not failure.retryable:
-            return 0.0
-        # A failure of the whole batch is as likely an outage as a poison event: not at once.
-        if failure.retry_after is None:
-            return self._retry.delay(1, rng=self._rng)
-        return min(failure.retry_after, RETRY_AFTER_CAP)
-
-    @staticmethod
-    def _split(delivery: Delivery, half: int) -> None:
-        """Bound the batches that the event may be part of.
-
-        Splitting uses no attempt (neither does it at AWS Lambda's trigger): it ends by itself, and an event
-        that stands alone is judged like any other.
-        """
-        history = delivery.remember()
-        history.batch_limit = min(history.batch_limit or half, half)
-
-    @staticmethod
-    def _note(delivery: Delivery, failure: Failure, wall_ms: int) -> None:
-        history = delivery.remember()
-        history.failure, history.last_failed = failure, wall_ms
-        history.first_failed = history.first_failed or wall_ms
-
-    def _try_again(
-        self, delivery: Delivery, failure: Failure, settlement: Settlement, now: float, wall_ms: int
-    ) -> bool:
-        history = delivery.remember()
-        age = max(0.0, (wall_ms - delivery.record.timestamp) / 1000)
-        verdict = judge(self._retry, delivery, failure, age=age, rng=self._rng)
-        if verdict.reason is None:
-            history.due = now + verdict.delay
-            if failure.kind is FailureKind.NOT_DELIVERED:
-                self.counters.not_delivered += 1
-            else:
-                self.counters.retried += 1
-            if self._is_moved(delivery, verdict.delay):
-                settlement.moved.append(Moved(delivery, wall_ms + int(verdict.delay * 1000)))
-                return False
-            return True
-        return self._exhaust(delivery, verdict.reason, settlement)
-
-    def _is_moved(self, delivery: Delivery, delay: float) -> bool:
-        """Whether the event waits in its retry topic: an unordered function's alone, and only long waits or too many."""
-        if not self._unordered:
-            return False
-        after = self._retry.topic_after
-        return delivery.partition.parked >= self._retry.park_limit or (after is not None and delay >= after)
-
-    def _exhaust(self, delivery: Delivery, reason: Reason, settlement: Settlement) -> bool:
-        """Give the event up as the policy says; True when the policy is to wait for an operator instead."""
-        history = delivery.remember()
-        if self._retry.then == "drop":
-            settlement.dropped.append(delivery)
-            return False
-        if history.failure is None:
-            msg = "an event is given up for a failure"
-            raise ValueError(msg)
-        if self._retry.then == "pause" and reason in (Reason.ATTEMPTS, Reason.EXPIRED, Reason.NOT_RETRYABLE):
-            self._pause_for(delivery.origin, reason, history.attempts, history.failure)
-            # Due at once when it is resumed; parked till then, so that an abandoned thread can hold it.
-            history.due = self._now
-            return True
-        settlement.dead.append(DeadLettered(delivery, reason, history.failure))
-        return False
-
     def _pause_for(self, record: Record, reason: Reason, attempts: int, failure: Failure) -> None:
-        if not self.paused:
+        if not self.gate.paused:
             self.pause_cause = PauseCause(
                 stream=record.topic,
                 partition=record.partition,

@@ -34,10 +34,9 @@ class Stretch:
         end: the offset after the last one received.
         size: bytes of the records that are left.
         since: when the first of them came.
-        is_full: the broker need not be asked for more.
     """
 
-    __slots__ = ("end", "is_full", "partition", "records", "since", "size")
+    __slots__ = ("end", "partition", "records", "since", "size")
 
     def __init__(self, partition: Partition, since: float) -> None:
         self.partition = partition
@@ -45,7 +44,6 @@ class Stretch:
         self.end = 0
         self.size = 0
         self.since = since
-        self.is_full = False
 
     def __repr__(self) -> str:
         id_ = self.partition.id
@@ -97,13 +95,13 @@ class StretchLine:
         stretch.records = [*stretch.records, *records] if stretch.records else records
         stretch.end = records[-1].offset + 1
         self._resize(stretch, len(records), _size(records))
-        most = self._batch
-        stretch.is_full = most is None or len(stretch.records) >= most.max_events or stretch.size >= most.max_bytes
 
     def drop(self, stretch: Stretch, count: int) -> None:
         """The first so many are done, or admitted, or no longer ours."""
-        left = stretch.records[count:]
-        self._resize(stretch, -count, (_size(left) if left else 0) - stretch.size)
+        dropped, left = stretch.records[:count], stretch.records[count:]
+        # The smaller part tells the bytes of both.
+        size = _size(dropped) if count < len(left) else stretch.size - (_size(left) if left else 0)
+        self._resize(stretch, -count, -size)
         stretch.records = left
         if not left:
             del self._line[stretch]

@@ -218,7 +218,7 @@ class Runners:
             if (delivery := take(now)) is None:
                 break
             own += 1
-            if ready and not self._backup and scheduler.in_flight < scheduler.limit:
+            if ready and not self._backup and scheduler.in_flight < scheduler.gate.limit:
                 self.wake()
             runner.batch, runner.started = delivery, now
             started = now
@@ -296,7 +296,7 @@ class Runners:
             if batch is None:
                 break
             own += 1
-            if scheduler.ready and not self._backup and scheduler.in_flight < scheduler.limit:
+            if scheduler.ready and not self._backup and scheduler.in_flight < scheduler.gate.limit:
                 self.wake()
             runner.batch, runner.started = batch, now
             try:
@@ -386,7 +386,7 @@ class Runners:
 
     def _note_in_flight(self, runner: Runner, batch: Sequence[Delivery] | Delivery, started: float) -> None:
         runner.batch, runner.started = batch, started
-        if not self._backup and self._scheduler.in_flight < self._scheduler.limit:
+        if not self._backup and self._scheduler.in_flight < self._scheduler.gate.limit:
             self.wake()
 
     async def _rest(self) -> float:

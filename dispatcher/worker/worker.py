@@ -277,10 +277,10 @@ class Worker:
             commits=counters.commits,
             held_bytes=sum(partition.held_bytes for partition in scheduler.partitions.values()),
             oldest_age=self._backlog.oldest_age(),
-            limit=scheduler.allowed,
-            maximum=scheduler.maximum,
-            paused=scheduler.paused,
-            breaker=scheduler.breaker,
+            limit=scheduler.gate.allowed,
+            maximum=scheduler.gate.maximum,
+            paused=scheduler.gate.paused,
+            breaker=scheduler.gate.breaker,
             rebalances=self._rebalances,
             rebalance_seconds=self._rebalance_seconds + dwell,
             partitions=self._backlog.partitions(),
@@ -299,7 +299,7 @@ class Worker:
         )
 
     def _state_told(self) -> WorkerState:
-        return "paused" if self._scheduler.paused and self._state == "running" else self._state
+        return "paused" if self._scheduler.gate.paused and self._state == "running" else self._state
 
     def in_flight(self) -> dict[TopicPartition, int]:
         """Events whose function runs, of each partition that is held."""
@@ -535,7 +535,7 @@ class Worker:
         )
 
     async def _is_caught_up(self) -> bool:
-        if self._scheduler.paused and not self._scheduler.in_flight:
+        if self._scheduler.gate.paused and not self._scheduler.in_flight:
             if self._scheduler.pause_cause is None:
                 raise DispatchError(f"{self.name} is paused: dispatch functions resume {self.name}")
             raise DispatchError(

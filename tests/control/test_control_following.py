@@ -94,7 +94,7 @@ async def test_nothing_is_delivered_before_the_stream_was_read(
     assert not entered.is_set()
     control._log._broker = bench.broker  # it is back
     await until(entered.is_set, "the begin")
-    assert worker._scheduler.paused
+    assert worker._scheduler.gate.paused
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -10,6 +10,7 @@ import copy
 import random
 import sys
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -72,6 +73,8 @@ class Ownership:
     done: set[int]
     attempts: dict[int, int]
     end: int
+    #: Where the consumer stands: behind the last record that it handed over.
+    handed: int = 0
     open: bool = True
     gone: bool = False
     pending: dict[int, Rec] = field(default_factory=dict)
@@ -153,7 +156,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         rate=st.sampled_from([None, None, None, 2.0]),
         metadata_limit=st.sampled_from([4096, 4096, 4096, 20]),
         seed=st.integers(0, 9),
-        in_one_piece=st.booleans(),
+        in_one_piece=st.sampled_from([True, True, False]),
         events=EVENTS,
     )
     def begin(
@@ -256,7 +259,9 @@ class DeliveryMachine(RuleBasedStateMachine):
         start = max(own.position, own.end - rewind)
         records = [record for record in self.log[id_] if record.offset >= start][:most]
         # Only what nobody screens may be left in one piece.
-        is_plain = self.in_one_piece and all(record.value == KEEP for record in records)
+        is_plain = self.in_one_piece and bool(records) and records[0].value == KEEP
+        if is_plain:
+            records = list(takewhile(lambda record: record.value == KEEP, records))
         refused = self.scheduler.admit(id_, records, now=self.now, screen=None if is_plain else screen)
         if not records or not own.open:
             assert refused == []
@@ -276,7 +281,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                 expected.append(offset)
                 own.settling.add(offset)
                 own.refused.add(offset)
-        own.end = max(own.end, records[-1].offset + 1)
+        own.end = own.handed = max(own.end, records[-1].offset + 1)
         assert [delivery.record.offset for delivery, _ in refused] == expected
         for delivery, why in refused:
             settlement = self.scheduler.give_up(delivery, why, wall_ms=WALL)
@@ -289,6 +294,19 @@ class DeliveryMachine(RuleBasedStateMachine):
                 assert [letter.delivery for letter in settlement.dead] == [delivery]
                 self.unproduced.append(Unproduced(settlement, [], [event], []))
 
+    @precondition(lambda self: self.in_one_piece)
+    @rule(count=st.integers(1, 3))
+    def produce_plainly(self, count: int) -> None:
+        """Events that nobody leaves out come into all partitions, and are handed over at once."""
+        for id_ in PARTITIONS:
+            self.produce(id_, [(key, KEEP, 0) for key in (b"a", b"b", None)][:count], True)
+
+    @rule(id_=st.sampled_from(PARTITIONS))
+    def poll_nothing(self, id_: TopicPartition) -> None:
+        """The broker has nothing more, and the consumer says where it stands."""
+        if (own := self.owned.get(id_)) is not None and own.handed:
+            own.partition.pass_to(own.handed)
+
     @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 60.0]), start=st.booleans())
     def wait(self, seconds: float, start: bool) -> None:
         """Time passes."""
@@ -299,12 +317,12 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     # -- starting
 
-    @rule(most=st.integers(1, 5))
-    def start(self, most: int) -> None:
+    @rule(most=st.integers(1, 5), stretches=st.booleans())
+    def start(self, most: int, stretches: bool) -> None:
         """What may start does."""
         self.scheduler.tick(self.now)
         for _ in range(most):
-            if not self.start_one():
+            if not self.start_one(stretches=stretches):
                 return
 
     @precondition(lambda self: self.in_one_piece)
@@ -345,7 +363,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def check_place(self) -> None:
         assert not self.paused, "something started while paused"
-        assert self.scheduler.in_flight <= self.scheduler.limit <= self.binding.concurrency
+        assert self.scheduler.in_flight <= self.scheduler.gate.limit <= self.binding.concurrency
 
     def pass_on(self, batch: list[Delivery]) -> None:
         """These start, and are done before anybody looks."""
@@ -361,14 +379,14 @@ class DeliveryMachine(RuleBasedStateMachine):
             return scheduler.begin_batch(now) is not None or scheduler.take_batch(now) is not None
         return scheduler.begin(now) is not None or scheduler.take(now) is not None
 
-    def start_one(self) -> bool:
+    def start_one(self, *, stretches: bool = True) -> bool:
         if self.binding.signature.batch:
-            if (parts := self.scheduler.begin_batch(self.now)) is not None:
+            if stretches and (parts := self.scheduler.begin_batch(self.now)) is not None:
                 self.run(self.scheduler.break_off_batch(parts))
                 return True
             batch = self.scheduler.take_batch(self.now)
         else:
-            if (stretch := self.scheduler.begin(self.now)) is not None:
+            if stretches and (stretch := self.scheduler.begin(self.now)) is not None:
                 self.run([self.scheduler.break_off(stretch, 0)])
                 return True
             delivery = self.scheduler.take(self.now)
@@ -390,7 +408,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             own.running.add(delivery.record.offset)
             own.not_before.pop(delivery.record.offset, None)
         self.in_flight.append(Running(batch, owners))
-        assert len(self.in_flight) + len(self.abandoned) <= self.scheduler.limit <= self.binding.concurrency
+        assert len(self.in_flight) + len(self.abandoned) <= self.scheduler.gate.limit <= self.binding.concurrency
 
     def owner(self, delivery: Delivery) -> Ownership:
         own = self.owned.get(TopicPartition(delivery.record.topic, delivery.record.partition))
@@ -766,8 +784,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         """The scheduler and the model agree on what is pending and on every count."""
         scheduler = self.scheduler
         assert scheduler.in_flight == len(self.in_flight) + len(self.abandoned)
-        assert scheduler.paused == self.paused
-        assert scheduler.limit == 0 or not self.paused
+        assert scheduler.gate.paused == self.paused
+        assert scheduler.gate.limit == 0 or not self.paused
         assert set(scheduler.partitions) == set(self.owned)
         for id_, own in self.owned.items():
             stretch = own.partition.stretch

@@ -219,7 +219,7 @@ def test_a_target_that_refuses_uses_no_attempt_and_loses_nothing() -> None:
             at = scheduler.wakes_at(at) or at
         now = at
     assert scheduler.counters.not_delivered == 40
-    assert scheduler.limit == 1
+    assert scheduler.gate.limit == 1
 
 
 def test_a_partition_is_asked_again_at_half_of_its_limit() -> None:

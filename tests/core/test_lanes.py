@@ -148,7 +148,7 @@ def test_pausing_outlives_a_change_of_the_limit() -> None:
     scheduler.done(second)
     assert scheduler.take(100.0) is None
     scheduler.resume()
-    assert scheduler.limit == 2
+    assert scheduler.gate.limit == 2
 
 
 def test_commits_are_due_once() -> None:

@@ -171,6 +171,7 @@ class TriesOnceMore(Scheduler):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._retry = dataclasses.replace(self._retry, max_attempts=self._retry.max_attempts + 1)
+        self._judge.retry = self._retry
 
 
 class TriesOnceMoreAfterARestart(Scheduler):
@@ -187,11 +188,11 @@ class StartsWhilePaused(Scheduler):
 
     def done(self, delivery: Delivery) -> None:
         super().done(delivery)
-        self.limit = self._concurrency.limit
+        self.gate.limit = self.gate.allowed
 
     def settle(self, batch: Sequence[Delivery], failures: Any, **options: Any) -> Settlement | None:
         if failures is None or not failures:
-            self.limit = self._concurrency.limit
+            self.gate.limit = self.gate.allowed
         return super().settle(batch, failures, **options)
 
 
@@ -235,9 +236,9 @@ class OverstepsConcurrency(Scheduler):
     """Starts one invocation more than it may."""
 
     def take(self, now: float) -> Delivery | None:
-        self.limit += 1
+        self.gate.limit += 1
         delivery = super().take(now)
-        self.limit -= 1
+        self.gate.limit -= 1
         return delivery
 
 

@@ -221,7 +221,7 @@ def test_pause_keeps_the_event_and_stops_the_function(key: bytes | None) -> None
     first = scheduler.take(1.0)
     assert first is not None
     assert scheduler.settle([first], failure(), now=1.0, wall_ms=WALL) is None
-    assert scheduler.paused
+    assert scheduler.gate.paused
     scheduler.tick(50.0)
     assert scheduler.take(50.0) is None
     assert scheduler.due_commits()[P0].offset == 0
@@ -239,7 +239,7 @@ def test_an_expired_event_under_pause_is_not_stuck() -> None:
     )
     for delivery, why in refused:
         assert scheduler.give_up(delivery, why, wall_ms=WALL) is None
-    assert scheduler.paused
+    assert scheduler.gate.paused
     assert take_all(scheduler, 1.0) == []
     scheduler.resume()
     scheduler.tick(1.0)
@@ -307,7 +307,7 @@ def test_attempts_that_were_used_up_before_a_crash_pause_again() -> None:
         (delivery,) = take_all(scheduler, 1.0)
         assert (delivery.record.offset, delivery.attempts) == (offset, 0)
         scheduler.done(delivery)
-    assert not scheduler.paused
+    assert not scheduler.gate.paused
 
 
 def test_an_event_that_is_left_out_pauses_nothing() -> None:
@@ -316,7 +316,7 @@ def test_an_event_that_is_left_out_pauses_nothing() -> None:
     scheduler.can_be_resumed = True
     scheduler.assign(P0, 0, OffsetMap([], {0: 3}))
     scheduler.admit(P0, [rec(0, b"a"), rec(1, b"a")], now=1.0, screen=lambda record: record.offset != 0)
-    assert not scheduler.paused
+    assert not scheduler.gate.paused
     assert [each.record.offset for each in take_all(scheduler, 1.0)] == [1]
 
 

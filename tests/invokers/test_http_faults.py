@@ -502,13 +502,13 @@ async def test_a_429_storm_shrinks_the_concurrency_and_opens_the_breaker(stage: 
         worker = stage.worker(binding, HttpInvoker(binding, target_of(service.url)))
         scheduler = worker._scheduler
         running = asyncio.create_task(worker.run())
-        await until(lambda: scheduler._breaker.is_open and scheduler.limit <= 8, "an open breaker")
+        await until(lambda: scheduler.gate.breaker != "closed" and scheduler.gate.limit <= 8, "an open breaker")
         await asyncio.sleep(2.5)
         # 16 at first, then a probe after 1 s and one after 2 s more; without the breaker it would be hundreds.
         assert len(at) < 16 + 8
         storm.set()
         await running
-        assert not scheduler._breaker.is_open
+        assert scheduler.gate.breaker == "closed"
     statistics = worker.statistics()
     assert (statistics.done, statistics.retried, statistics.dead_lettered) == (200, 0, 0)
     assert statistics.not_delivered == len(service.got) - 200
