@@ -104,6 +104,8 @@ class Bench:
         prepare: makes what all arms share, once: what it returns is given to them too.
         packages: whose versions are told beside the figures.
         timeout: seconds that one run of an arm may take.
+        note: where a goal is missed: what the profile (``scripts/bench NAME --profile ARM``) shows of why, written by hand. The page
+            has it below the table for as long as one is missed.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Bench:
     prepare: Callable[[Stage, Mapping[str, Any]], Mapping[str, Any]] = lambda _stage, _given: {}
     packages: Sequence[str] = ("aiokafka", "pydantic")
     timeout: float = 600.0
+    note: str = ""
 
 
 def ratio(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ RESULTS = ROOT / "build" / "bench"
 FEWEST_RUNS = 5
 
 
-def page(text: str, results: Iterable[dict[str, Any]]) -> str:
+def page(text: str, results: Iterable[dict[str, Any]], notes: Mapping[str, str] | None = None) -> str:
     """The page with each group's figures between its marks, ``<!-- bench GROUP -->`` and ``<!-- end -->``.
 
     A group without results keeps what stands there: a part may be measured alone. The text around the marks is written by hand.
@@ -25,6 +25,7 @@ def page(text: str, results: Iterable[dict[str, Any]]) -> str:
     Args:
         text: the page.
         results: in the order of the tables.
+        notes: by the name of a bench: what the profile shows where one of its goals is missed.
 
     Raises:
         ValueError: a result is of a quick run, of too few rounds, or of some arms alone; or the page has no place, or two, for
@@ -39,13 +40,20 @@ def page(text: str, results: Iterable[dict[str, Any]]) -> str:
         groups.setdefault(result["name"].partition(".")[0], []).append(result)
     for group, those in groups.items():
         marked = re.compile(rf"(<!-- bench {re.escape(group)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, count = marked.subn(lambda match, those=those: f"{match[1]}\n{_said(those)}\n{match[2]}", text)
+        text, count = marked.subn(
+            lambda match, those=those: f"{match[1]}\n{_said(those, notes or {})}\n{match[2]}", text
+        )
         if count != 1:
             raise ValueError(f"{PAGE.name} has one place for {group}, between <!-- bench {group} --> and <!-- end -->")
     return text
 
 
-def _said(results: list[dict[str, Any]]) -> str:
+def misses(result: dict[str, Any]) -> bool:
+    """Whether a goal is missed."""
+    return any(goal["holds"] is False for goal in result["goals"])
+
+
+def _said(results: list[dict[str, Any]], notes: Mapping[str, str]) -> str:
     from benchmarks.report import figures_text, goal_text, judgement, measured_text
 
     lines = [
@@ -62,6 +70,9 @@ def _said(results: list[dict[str, Any]]) -> str:
             cells = (f"{goal['what']} {goal_text(goal)}", measured_text(goal), judgement(goal))
             lines.append(f"| {_cell(question)} | {told} | {' | '.join(map(_cell, cells))} |")
             question, told = "", ""  # once, though it has several goals
+    for result in results:
+        if misses(result) and (note := notes.get(result["name"])):
+            lines += ["", f"`{result['name']}`: {note}"]
     return "\n".join([*lines, ""])
 
 
@@ -84,9 +95,13 @@ def main() -> None:
     from benchmarks.catalogue import catalogue
 
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
-    files = [file for bench in catalogue() if (file := folder / f"{bench.name}.json").exists()]
-    PAGE.write_text(page(PAGE.read_text(), [json.loads(file.read_text()) for file in files]))
-    sys.stderr.write(f"wrote {PAGE.relative_to(ROOT)} from {len(files)} results in {folder}\n")
+    notes = {bench.name: bench.note for bench in catalogue()}
+    results = [json.loads(file.read_text()) for name in notes if (file := folder / f"{name}.json").exists()]
+    PAGE.write_text(page(PAGE.read_text(), results, notes))
+    sys.stderr.write(f"wrote {PAGE.relative_to(ROOT)} from {len(results)} results in {folder}\n")
+    for result in results:
+        if misses(result) and not notes[result["name"]]:
+            sys.stderr.write(f"{result['name']} misses a goal, and its bench has no note of what the profile shows\n")
 
 
 if __name__ == "__main__":

@@ -275,6 +275,17 @@ def test_results_become_a_table() -> None:
     assert page(written, [RESULT]) == written
 
 
+def test_the_note_of_a_missed_goal() -> None:
+    """What the profile shows of it stands below the table as long as a goal is missed, and goes when all hold."""
+    notes = {"some.thing": "half of it is `decode`.", "other.thing": "not of this group"}
+    written = page(MARKED, [RESULT], notes)
+    assert "\n\n`some.thing`: half of it is `decode`.\n\n<!-- end -->\n" in written
+    assert "not of this group" not in written
+    assert rows(written, "some") == rows(page(MARKED, [RESULT]), "some")
+    kept = copy.deepcopy(RESULT) | {"goals": [{**RESULT["goals"][0], "holds": True}]}
+    assert "half of it" not in page(written, [kept], notes)
+
+
 @pytest.mark.parametrize(("name", "value"), [("quick", True), ("runs", 4), ("only", ["a"])])
 def test_a_run_that_proves_less_is_refused(name: str, value: object) -> None:
     """Small sizes, few rounds and some arms alone never reach the page."""
