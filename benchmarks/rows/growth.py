@@ -96,7 +96,7 @@ BENCHES = [
     ),
     Bench(
         name="growth.holes",
-        question=f"An event's CPU time with 1 to 10,000 events before it in its partition that are not done; {WHOLE}",
+        question=f"An event's CPU time with 1 to 10,000 events before it in its partition, every other one, that are not done; {WHOLE}",
         arms=[PythonArm(f"{each:,} holes", "growth:run_holes", {"holes": each}) for each in HOLES],
         goals=[spread([f"{each:,} holes" for each in HOLES], "cpu_us", at_most=MOST)],
         full={"events": 300_000},

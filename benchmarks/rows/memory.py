@@ -50,7 +50,8 @@ async def _fill(bootstrap: str, stream: str, events: int) -> None:
 BENCHES = [
     Bench(
         name="memory",
-        question="1,000,000 events of 10 KB wait, and a function takes a second for each: resident memory of dispatch run, real Kafka",
+        question="1,000,000 events of 10 KB wait, compressed in the log, and a function takes a second for each:"
+        " resident memory of dispatch run, real Kafka",
         arms=[PythonArm("dispatch run", "memory:run")],
         goals=[
             figure(
