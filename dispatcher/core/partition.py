@@ -30,10 +30,10 @@ class Partition:
             functions.
         open: events of it may start. False once it is being revoked.
         active: results count. False once it has gone.
-        held_bytes: bytes of the pending events.
-        fetched_bytes: bytes of the events that were admitted together last.
+        held_bytes: bytes of the pending events, and of those in the stretch.
+        fetched_bytes: bytes of the events that came together last.
         parked: events that wait for their next attempt.
-        stretch: events that were received and not admitted; None, as a rule, while others are pending.
+        stretch: events that were received and not admitted; None while others are pending.
         unsettled: while draining, what is still in flight or on its way to the broker.
     """
 

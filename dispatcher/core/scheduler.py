@@ -58,7 +58,7 @@ class Scheduler:
         can_be_resumed: an operator's resume would be heard. Then under ``Retry(then="pause")`` an event whose attempts a
             former owner used up pauses the function again; else a restart is how it is resumed, and tries it once more.
         metadata_limit: bytes that the broker takes with a commit; may be lowered when it says that it takes less.
-        stretches: events that were received in one piece, and may start (read-only outside).
+        stretches: events that nobody has admitted, and that may start (read-only outside).
     """
 
     def __init__(
@@ -186,7 +186,10 @@ class Scheduler:
             return []
         if owned.stretch is not None:
             self._break(owned.stretch, 0, 0)
-        return self._admit(owned, records, screen, now)
+        held = owned.held_bytes
+        refused = self._admit(owned, records, screen, now)
+        owned.fetched_bytes = owned.held_bytes - held
+        return refused
 
     def _may_stretch(self, owned: Partition) -> bool:
         if not self._takes_stretches or owned.pending or self.gate.is_asked:
@@ -235,7 +238,6 @@ class Scheduler:
             for offset in sorted(offset for offset in pending if offset >= tracker.end):
                 pending[offset] = pending.pop(offset)
         owned.held_bytes += held
-        owned.fetched_bytes = held
         tracker.advance(stop)
         if tracker.attempts:
             self._restore_attempts(owned)
@@ -388,6 +390,7 @@ class Scheduler:
     def _break(self, stretch: Stretch, done: int, taken: int) -> list[Delivery]:
         """End a stretch: its first events are done, those after them start, the others are admitted."""
         owned, records = stretch.partition, stretch.records
+        since = stretch.since
         self.stretches.drop(stretch, len(records))
         self.counters.consumed += done + taken
         self.counters.done += done
@@ -404,7 +407,7 @@ class Scheduler:
         if done + taken:
             owned.offsets.advance(records[done + taken - 1].offset + 1)
         if len(records) > done + taken:
-            self._admit(owned, records[done + taken :], None, stretch.since)
+            self._admit(owned, records[done + taken :], None, since)
             if self._queue is not None:
                 self._queue.sort()
         owned.offsets.advance(stretch.end)

@@ -2,7 +2,7 @@
 
 Where nothing of a partition is pending, its next events need no :class:`~dispatcher.core.delivery.Delivery` as long as
 each invocation ends without having waited: nobody else has run meanwhile, so nobody could have seen it in flight. A
-stretch is such events as the broker handed them over. They are not admitted: the partition's position stands before
+stretch is such events, of one fetch or of several. They are not admitted: the partition's position stands before
 them, and moves as they are done. The first invocation that waits, fails or leaves a result has its events admitted
 after all, and those behind it.
 
@@ -12,6 +12,7 @@ a bare loop takes too, 0.8 were for admitting, taking and completing each by its
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,36 @@ class Stretch:
         records: those that are left, in offset order.
         end: the offset after the last one received.
         size: bytes of the records that are left.
-        since: when the first of them came.
     """
 
-    __slots__ = ("end", "partition", "records", "since", "size")
+    __slots__ = ("_arrivals", "end", "partition", "records", "size")
 
-    def __init__(self, partition: Partition, since: float) -> None:
+    def __init__(self, partition: Partition) -> None:
+        # When each fetch came, and how many records of it are left.
+        self._arrivals: deque[tuple[float, int]] = deque()
         self.partition = partition
         self.records: Sequence[Record] = ()
         self.end = 0
         self.size = 0
-        self.since = since
+
+    @property
+    def since(self) -> float:
+        """When the first of the records came."""
+        return self._arrivals[0][0]
+
+    def came(self, count: int, now: float) -> None:
+        """So many more records came."""
+        self._arrivals.append((now, count))
+
+    def went(self, count: int) -> None:
+        """The first so many have gone."""
+        while count:
+            since, left = self._arrivals[0]
+            if left > count:
+                self._arrivals[0] = since, left - count
+                return
+            self._arrivals.popleft()
+            count -= left
 
     def __repr__(self) -> str:
         id_ = self.partition.id
@@ -55,7 +75,7 @@ Part = tuple[Stretch, int]
 
 
 class StretchLine:
-    """The stretches of a function, oldest first.
+    """The stretches of a function, in turn.
 
     Args:
         batch: when events are enough for an invocation; None for a function that takes one at a time.
@@ -82,19 +102,21 @@ class StretchLine:
 
     @property
     def first(self) -> Stretch:
-        """The oldest."""
+        """The one whose turn it is."""
         return next(iter(self._line))
 
     def add(self, partition: Partition, records: Sequence[Record], now: float) -> None:
         """Records came, behind those that are there."""
         stretch = partition.stretch
         if stretch is None:
-            stretch = partition.stretch = Stretch(partition, now)
+            stretch = partition.stretch = Stretch(partition)
             self._line[stretch] = None
             partition.offsets.advance(records[0].offset)
         stretch.records = [*stretch.records, *records] if stretch.records else records
         stretch.end = records[-1].offset + 1
-        self._resize(stretch, len(records), _size(records))
+        stretch.came(len(records), now)
+        size = partition.fetched_bytes = _size(records)
+        self._resize(stretch, len(records), size)
 
     def drop(self, stretch: Stretch, count: int) -> None:
         """The first so many are done, or admitted, or no longer ours."""
@@ -103,18 +125,22 @@ class StretchLine:
         size = _size(dropped) if count < len(left) else stretch.size - (_size(left) if left else 0)
         self._resize(stretch, -count, -size)
         stretch.records = left
-        if not left:
-            del self._line[stretch]
+        # Behind the others, if anything is left: what comes faster than it is handled must not keep them waiting.
+        del self._line[stretch]
+        if left:
+            stretch.went(count)
+            self._line[stretch] = None
+        else:
             stretch.partition.stretch = None
 
     def due_at(self, count: int, size: int) -> float | None:
         """When an invocation may begin, if so many events of so many bytes wait elsewhere; None when there are no stretches."""
         if not self._line:
             return None
-        first, most = self.first, self._batch
-        if most is None or self.is_enough(count, size):
-            return first.since
-        return first.since + most.max_wait
+        if self._batch is None or self.is_enough(count, size):
+            return self.first.since
+        # Not enough for one batch, so there are few of them.
+        return min([stretch.since for stretch in self._line]) + self._batch.max_wait
 
     def is_enough(self, count: int = 0, size: int = 0) -> bool:
         """Whether the events in line, and so many of so many bytes that wait elsewhere, fill an invocation."""
@@ -122,7 +148,7 @@ class StretchLine:
         return most is None or self.events + count >= most.max_events or self.size + size >= most.max_bytes
 
     def gather(self) -> list[Part]:
-        """The oldest events, as many as a batch holds: one at least."""
+        """The events whose turn it is, as many as a batch holds: one at least."""
         if self._batch is None:
             msg = "events in a row are for functions that take one at a time, batches of them for those that take lists"
             raise TypeError(msg)

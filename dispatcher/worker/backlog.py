@@ -114,7 +114,7 @@ class Backlog:
         return PartitionMeasures(
             stream=id_.topic,
             number=id_.partition,
-            lag=None if backlog is None else max(0, max(self._ends[id_], owned.offsets.end) - committed),
+            lag=None if backlog is None else max(0, max(self._ends[id_], owned.received) - committed),
             backlog=backlog,
             lag_seconds=None if backlog is None else self._lag_seconds(id_, owned),
             map_use=len(commit.metadata) / limit if commit is not None and limit > 0 else 0.0,
@@ -124,7 +124,7 @@ class Backlog:
         end = self._ends.get(id_)
         if end is None or self._clock.monotonic() - self._looked > _STALE:
             return None
-        begin = owned.offsets.end
+        begin, end = owned.offsets.end, max(end, owned.received)
         done = sum(max(0, min(stop, end) - max(start, begin)) for start, stop in owned.offsets.restored)
         return len(owned.pending) + max(0, end - begin - done)
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 __all__ = ["Ended", "Passing", "until_it_waits"]
 
-# Seconds that a stretch goes on before the loop must turn: heartbeats and fetches wait for it.
+# Seconds that a runner goes on before it lets the loop turn: heartbeats and fetches wait for it.
 LONGEST_TURN = 0.005
 
 
@@ -96,8 +96,10 @@ class Passing:
         self._clock = clock
         self._in_flight = in_flight
 
-    async def one_by_one(self, stretch: Stretch, runner: Any, clean: contextvars.Context) -> Ended | None:
-        """Run the events of a stretch, until one is more than a plain end, or the loop is to turn.
+    async def one_by_one(
+        self, stretch: Stretch, runner: Any, clean: contextvars.Context, *, until: float
+    ) -> Ended | None:
+        """Run the events of a stretch, until one is more than a plain end, or the loop is to turn: one at least.
 
         Returns:
             What the last one came to; None when all that were run are done.
@@ -120,7 +122,7 @@ class Passing:
 
         async def run() -> Ended | None:
             nonlocal started
-            turn = now = clock()
+            now = clock()
             for record in left:
                 started = now
                 try:
@@ -142,7 +144,7 @@ class Passing:
                     durations.total += elapsed
                 else:
                     durations.observe(elapsed)
-                if now - turn > LONGEST_TURN:
+                if now > until:
                     break
             return None
 

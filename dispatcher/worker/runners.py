@@ -16,11 +16,10 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from bindings import Binding
 from bindings.calling import is_direct, takes_values
-from bindings.errors import InvalidOutcome
 from bindings.failure import FailureKind, timed_out, undecodable
 from bindings.invocation import Reply, reply_to
 from dispatcher.clock import Clock
@@ -66,7 +65,7 @@ class Runners:
         clock: of the event loop.
         settle: awaited with what an invocation came to; not called for an event that needs nothing but to be done.
         idle: called when a runner finds nothing to start.
-        progress: called after each event while ``watched``.
+        progress: called after each event, or each part of a stretch, while ``watched``.
         failed: called with an error of our own that ended a runner.
         tracing: has each invocation run within a span.
     """
@@ -200,6 +199,7 @@ class Runners:
     async def _work_directly(self, runner: Runner, clean: contextvars.Context) -> None:
         """The short way, for an async function that takes the bare value of one event."""
         scheduler, function, signature = self._scheduler, self._binding.function, self._binding.signature
+        invoker = cast(LocalInvoker, self._invoker)
         decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
         take, done, ready = scheduler.take, scheduler.done, scheduler.ready
         clock, context, cancelling = self._clock, contextvars.copy_context, runner.task.cancelling
@@ -211,6 +211,7 @@ class Runners:
         others, own = counters.invocations, 0
         while True:
             if stretches.events:
+                runner.batch = None
                 if not await self._pass_stretches(runner, clean):
                     break
                 turn = now = clock()
@@ -233,8 +234,8 @@ class Runners:
                 continue
             try:
                 returned = await function(value)
-            except BaseException as error:  # noqa: BLE001 - what may pass is raised again by _reply
-                reply = self._reply(runner, error)
+            except BaseException as error:  # noqa: BLE001 - what may pass is raised again by _raised
+                reply = self._raised(runner, error, (value,))
                 durations.observe(clock() - started)
                 if cancelling():
                     await self._absorb(runner)
@@ -261,7 +262,7 @@ class Runners:
                 done(delivery)
             else:
                 runner.batch = None
-                await self._settle([delivery], self._reply_with(returned))
+                await self._settle([delivery], invoker.returned(returned, [delivery.origin]))
                 now = clock()
             if self.watched:
                 self._on_progress()
@@ -330,19 +331,25 @@ class Runners:
 
     async def _pass_stretches(self, runner: Runner, clean: contextvars.Context) -> bool:
         """Run events that nobody has admitted; False when this task must run no more."""
+        if self._resting:
+            return True  # whoever rests goes on with them: two would make a turn of the loop twice as long
         passing, scheduler = self._passing, self._scheduler
-        while passing is not None and (stretch := scheduler.begin(self._clock())) is not None:
-            ended = await passing.one_by_one(stretch, runner, clean)
+        turn = now = self._clock()
+        while passing is not None and (stretch := scheduler.begin(now)) is not None:
+            ended = await passing.one_by_one(stretch, runner, clean, until=turn + LONGEST_TURN)
             if ended is not None:
                 return await self._end(runner, ended, clean)
             if self.watched:
                 self._on_progress()
-            if stretch.records:
-                await self._rest()
+            now = self._clock()
+            if now - turn > LONGEST_TURN:
+                turn = now = await self._rest()
         return True
 
     async def _pass_batches(self, runner: Runner, clean: contextvars.Context) -> bool:
         """Run batches of events that nobody has admitted; False when this task must run no more."""
+        if self._resting:
+            return True
         passing, scheduler = self._passing, self._scheduler
         turn = now = self._clock()
         while passing is not None and (parts := scheduler.begin_batch(now)) is not None:
@@ -359,6 +366,9 @@ class Runners:
     async def _end(self, runner: Runner, ended: Ended, clean: contextvars.Context) -> bool:
         """Settle an invocation that was more than a plain end; False when this task must run no more."""
         batch, invoker = ended.batch, cast(LocalInvoker, self._invoker)
+        if not self._backup and self._scheduler.in_flight < self._scheduler.gate.limit:
+            # Those behind it are admitted, and what it leaves may take a while to be written.
+            self.wake()
         if ended.items is None:
             # It tells which of them can't be decoded, and calls the function with the others.
             runner.batch, runner.started = batch, ended.started
@@ -368,10 +378,8 @@ class Runners:
                 reply = self._reply(runner, error)
         elif ended.error is None:
             reply = invoker.returned(ended.returned, [delivery.origin for delivery in batch])
-        elif runner.is_late or isinstance(ended.error, (KeyboardInterrupt, asyncio.CancelledError)):
-            reply = self._reply(runner, ended.error)
         else:
-            reply = invoker.raised(ended.error, ended.items)
+            reply = self._raised(runner, ended.error, ended.items)
         if runner.is_late:
             self._forgive(runner)
         runner.batch = None
@@ -398,11 +406,12 @@ class Runners:
             self._resting -= 1
         return self._clock()
 
-    def _reply_with(self, returned: object) -> Reply:
-        try:
-            return Reply(results=self._invoker.results(returned))
-        except InvalidOutcome as error:
-            return reply_to(error, self._binding.retry)
+    def _raised(self, runner: Runner, error: BaseException, items: Sequence[Any]) -> Reply:
+        """What a local function, handed these items, has raised comes to."""
+        if runner.is_late or isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
+            return self._reply(runner, error)
+        runner.batch = None
+        return cast(LocalInvoker, self._invoker).raised(error, items)
 
     def _reply(self, runner: Runner, error: BaseException) -> Reply:
         runner.batch = None

@@ -131,9 +131,11 @@ class FunctionTracing:
     def close(self) -> None:
         """End the spans of what was cancelled for good."""
         for spans in self._open.values():
-            for span in spans:
-                _fail(span, "CancelledError")
-                span.end()
+            # One that calls nothing else is both of them; one whose call has failed has ended already.
+            for span in dict.fromkeys(spans):
+                if span.is_recording():
+                    _fail(span, "CancelledError")
+                    span.end()
         self._open.clear()
 
     def _begin(self, batch: Sequence[Delivery]) -> Span:

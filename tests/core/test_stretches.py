@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bindings.policies import Batch
+from bindings.policies import Batch, Limits
 from dispatcher.core.scheduler import Scheduler
 
 from .support import P0, P1, make_scheduler, rec
@@ -84,6 +84,44 @@ def test_a_batch_is_gathered_from_many_stretches_within_its_bytes() -> None:
     assert scheduler.partitions[P1].offsets.position == 1
     assert (scheduler.stretches.events, scheduler.stretches.size) == (1, 2)
     assert scheduler.wakes_at(2.0) == 7.0
+
+
+def test_a_partition_that_fills_faster_than_it_is_handled_lets_others_have_their_turn() -> None:
+    """Proves that stretches take turns, although one of them gets more events in each."""
+    scheduler = in_one_piece()
+    scheduler.admit(P0, [rec(n) for n in range(10)], now=1.0)
+    scheduler.admit(P1, [rec(0, partition=1)], now=1.0)
+    turns = []
+    for turn in range(3):
+        stretch = scheduler.begin(1.0)
+        assert stretch is not None
+        turns.append(stretch.partition.id)
+        scheduler.passed(stretch, 1)
+        scheduler.admit(P0, [rec(10 + 5 * turn + n) for n in range(5)], now=1.0)
+    assert turns == [P0, P1, P0]
+
+
+def test_a_batch_waits_from_when_its_own_first_event_came() -> None:
+    """Proves that what a full batch has left over waits as long as it may, from its own arrival on."""
+    scheduler = in_one_piece(batch_function=True, batch=Batch(max_events=3, max_wait=5.0))
+    scheduler.admit(P0, [rec(0), rec(1)], now=1.0)
+    scheduler.admit(P0, [rec(2), rec(3)], now=4.0)
+    parts = scheduler.begin_batch(4.0)
+    assert parts is not None
+    scheduler.passed_batch(parts)
+    assert scheduler.wakes_at(4.0) == 9.0
+    assert scheduler.begin_batch(8.9) is None
+    assert scheduler.begin_batch(9.0) is not None
+
+
+def test_a_fetch_that_would_not_fit_is_not_asked_for() -> None:
+    """Proves that the bytes of the last fetch bound the next, of events in one piece too."""
+    scheduler = in_one_piece(limits=Limits(held_events=1_000, held_bytes=2_000))
+    scheduler.admit(P0, [rec(n, value=b"x" * 100) for n in range(6)], now=1.0)
+    owned = scheduler.partitions[P0]
+    assert (owned.fetched_bytes, owned.held_bytes) == (600, 600)
+    assert P0 not in scheduler.wanted()
+    assert P1 in scheduler.wanted()
 
 
 def test_no_stretch_where_a_batch_holds_one_lane() -> None:

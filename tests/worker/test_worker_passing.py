@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from bench import Bench, reason, until
+from bench import Bench, header, reason, until
 from pydantic import BaseModel
 
 from bindings import Batch, BatchFailures, Reject, Retry, on_stream
@@ -146,11 +146,13 @@ async def test_a_batch_waits_as_long_as_it_may_and_no_longer(bench: Bench) -> No
     assert sum(count for count, _ in waited) == 9
 
 
-async def test_the_loop_turns_while_nothing_waits(bench: Bench) -> None:
-    """Proves that a thousand events that never wait leave the event loop its turns, and that commits go on meanwhile."""
-    stream = await bench.stream()
-    await bench.send(stream, [(None, b"x")] * 1_000)
-    turns = most = 0
+@pytest.mark.parametrize("partitions", [1, 50])
+async def test_the_loop_turns_while_nothing_waits(bench: Bench, partitions: int) -> None:
+    """Proves that a thousand events that never wait leave the event loop its turns, whether they come in one piece or in
+    many, and that commits go on meanwhile."""
+    stream = await bench.stream(partitions=partitions)
+    await bench.send(stream, [(b"%d" % n, b"x") for n in range(1_000)])
+    turns = 0
     done = asyncio.Event()
 
     @on_stream(stream)
@@ -160,23 +162,20 @@ async def test_the_loop_turns_while_nothing_waits(bench: Bench) -> None:
             pass
 
     async def turn() -> None:
-        nonlocal turns, most
-        before = asyncio.get_running_loop().time()
+        nonlocal turns
         while not done.is_set():
             await asyncio.sleep(0)
             turns += 1
-            now = asyncio.get_running_loop().time()
-            most, before = max(most, now - before), now
 
     task = asyncio.create_task(turn())
     async with bench.running(handle) as worker:
         await until(lambda: worker.statistics().done > 300)
-        commit = await bench.committed(handle, stream)
-        assert commit is not None
-        assert 0 < commit.offset <= worker.statistics().done
+        commits = [await bench.committed(handle, stream, number) for number in range(partitions)]
+        assert 0 < sum(commit.offset for commit in commits if commit is not None) <= worker.statistics().done
         await until(lambda: worker.statistics().done == 1_000)
     done.set()
     await task
+    # 0.5 s of work in turns of 5 ms.
     assert turns > 50
 
 
@@ -220,6 +219,34 @@ async def test_a_paused_function_leaves_its_stretch(bench: Bench) -> None:
         worker.resume()
         await until(lambda: len(seen) == 20)
     assert seen == list(range(20))
+
+
+@pytest.mark.parametrize("first", ["at once", "after a wait"])
+async def test_what_a_function_says_means_the_same_in_each_way(bench: Bench, first: str) -> None:
+    """Proves that an outcome is read alike for an event in one piece and for one that is taken by itself."""
+    stream = await bench.stream()
+    await bench.send(stream, [(b"%d" % n, b"%d" % n) for n in range(4)])
+
+    @on_stream(stream, retry=Retry(max_attempts=3, initial=0.0), dead_letter=bench.name("dead"))
+    async def handle(value: bytes) -> Any:
+        if value == b"0" and first == "after a wait":
+            await asyncio.sleep(0.001)
+        match value:
+            case b"1":
+                raise BatchFailures({0: Reject("named")})
+            case b"2":
+                raise BatchFailures({})
+            case b"3":
+                return {"batchItemFailures": [{"itemIdentifier": f"{stream}/0/3"}]}
+        return None
+
+    statistics = await bench.catch_up(handle)
+    assert (statistics.done, statistics.dead_lettered) == (1, 3)
+    letters = {
+        record.value: (reason(record), header(record, "dispatch-dead-attempts"))
+        for record in await bench.read(bench.name("dead"))
+    }
+    assert letters == {b"1": ("rejected", b"1"), b"2": ("attempts", b"3"), b"3": ("attempts", b"3")}
 
 
 # -- the suspension
