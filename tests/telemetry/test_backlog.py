@@ -142,3 +142,23 @@ async def test_an_answer_that_does_not_come_makes_all_unknown(bench: Bench) -> N
     bench.scheduler.drop([TopicPartition("gone", 0)])
     await bench.backlog.look()
     assert bench.backlog.events() == 10
+
+
+async def test_what_stands_in_one_piece_is_backlog_too(bench: Bench) -> None:
+    """Events that came after the last look at the log's end, and that nobody has admitted, are counted, and the oldest of
+    them has its age."""
+    bench.scheduler.assign(ORDERS, 0)
+    bench.scheduler.take_stretches()
+    await bench.backlog.look()
+    producer = await bench.broker.producer()
+    await producer.send(Outgoing(topic="orders", value=b"late", timestamp=int(1000 * NOW)))
+    await producer.close()
+    await bench.fetch(0, 11)
+    assert bench.scheduler.partitions[ORDERS].stretch is not None
+    assert bench.backlog.events() == 11
+    assert bench.backlog.oldest_age() == 100.0
+    stretch = bench.scheduler.begin(bench.times.monotonic)
+    assert stretch is not None
+    bench.scheduler.passed(stretch, 4)
+    assert bench.backlog.events() == 7
+    assert bench.backlog.oldest_age() == 60.0
