@@ -121,6 +121,24 @@ def test_a_second_plan_changes_nothing(deployed: Deployed) -> None:
     deployed.terraform.run(EXAMPLE, "plan", "-detailed-exitcode", *FLAGS)
 
 
+def test_more_tasks_and_another_share_of_spot_replace_nothing(deployed: Deployed) -> None:
+    """The running service takes both as an update, and so does its scalable target: nothing is deleted to be made anew."""
+    where = deployed.terraform.tree / EXAMPLE
+    override = where / "tasks_override.tf"
+    override.write_text(
+        'locals {\n  tasks = { min = 3, max = 6 }\n}\n\nmodule "dispatcher" {\n  spot_percent = 25\n}\n'
+    )
+    try:
+        deployed.terraform.run(EXAMPLE, "plan", "-out=tasks.plan", *FLAGS)
+        plan = json.loads(deployed.terraform.run(EXAMPLE, "show", "-json", "tasks.plan"))
+    finally:
+        override.unlink()
+    actions = {each["address"]: each["change"]["actions"] for each in plan["resource_changes"]}
+    assert not [address for address, each in actions.items() if "delete" in each]
+    assert actions["module.dispatcher.aws_ecs_service.this"] == ["update"]
+    assert actions["module.dispatcher.aws_appautoscaling_target.this"] == ["update"]
+
+
 def dispatch(folder: Path, environment: dict[str, str], *arguments: str) -> str:
     """A command of the dispatcher, with this environment and none of the machine's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DISPATCH_", "AWS_"))}

@@ -1,12 +1,5 @@
-# Each sample is what one task has left to do, so the average over the samples is the backlog per task, however many tasks there are and however
-# often they were scraped in that minute. A sum would have to be divided by a number of tasks that CloudWatch learns from elsewhere, and later.
-
-locals {
-  scales = var.tasks.max > var.tasks.min
-}
-
+# Without a policy too: it is what starts or ends tasks when `tasks` changes, since the service's own count is ignored after the first apply.
 resource "aws_appautoscaling_target" "this" {
-  count              = local.scales ? 1 : 0
   service_namespace  = "ecs"
   scalable_dimension = "ecs:service:DesiredCount"
   resource_id        = "service/${local.cluster.name}/${aws_ecs_service.this.name}"
@@ -15,13 +8,15 @@ resource "aws_appautoscaling_target" "this" {
   tags               = var.tags
 }
 
+# Each sample is what one task has left to do, so the average over the samples is the backlog per task, however many tasks there are and however
+# often they were scraped in that minute. A sum would have to be divided by a number of tasks that CloudWatch learns from elsewhere, and later.
 resource "aws_appautoscaling_policy" "backlog" {
-  count              = local.scales ? 1 : 0
+  count              = var.tasks.max > var.tasks.min ? 1 : 0
   name               = "${var.name}-backlog"
   policy_type        = "TargetTrackingScaling"
-  service_namespace  = aws_appautoscaling_target.this[0].service_namespace
-  scalable_dimension = aws_appautoscaling_target.this[0].scalable_dimension
-  resource_id        = aws_appautoscaling_target.this[0].resource_id
+  service_namespace  = aws_appautoscaling_target.this.service_namespace
+  scalable_dimension = aws_appautoscaling_target.this.scalable_dimension
+  resource_id        = aws_appautoscaling_target.this.resource_id
 
   target_tracking_scaling_policy_configuration {
     target_value = var.backlog_per_task

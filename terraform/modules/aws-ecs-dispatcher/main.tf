@@ -188,7 +188,9 @@ resource "aws_ecs_service" "this" {
   platform_version       = "LATEST"
   enable_execute_command = false
   propagate_tags         = "SERVICE"
-  tags                   = var.tags
+  # Or the provider replaces the service, and nothing runs meanwhile, when tasks.min or spot_percent changes the strategy.
+  force_new_deployment = true
+  tags                 = var.tags
 
   # The new version joins before the old one leaves: partitions move, and no function stands still meanwhile.
   deployment_minimum_healthy_percent = 100
@@ -220,7 +222,7 @@ resource "aws_ecs_service" "this" {
   }
 
   lifecycle {
-    # Autoscaling moves it.
+    # The scalable target moves it.
     ignore_changes = [desired_count]
   }
 

@@ -267,7 +267,7 @@ run "a_function_more_in_python_is_no_line_more_here" {
 
   assert {
     condition = (
-      aws_appautoscaling_target.this[0].min_capacity == 2 && aws_appautoscaling_target.this[0].max_capacity == 6 &&
+      aws_appautoscaling_target.this.min_capacity == 2 && aws_appautoscaling_target.this.max_capacity == 6 &&
       aws_appautoscaling_policy.backlog[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metric_name == "dispatch_app_backlog_events" &&
       aws_appautoscaling_policy.backlog[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].statistic == "Average"
     )
@@ -277,6 +277,11 @@ run "a_function_more_in_python_is_no_line_more_here" {
   assert {
     condition     = { for each in aws_ecs_service.this.capacity_provider_strategy : each.capacity_provider => "${coalesce(each.base, 0)}+${each.weight}" } == { FARGATE = "2+25", FARGATE_SPOT = "0+75" }
     error_message = "The share of Spot is another."
+  }
+
+  assert {
+    condition     = aws_ecs_service.this.force_new_deployment
+    error_message = "A change of tasks.min or spot_percent replaces the service."
   }
 
   # What alarms and autoscaling read is what the collector sends.
@@ -292,9 +297,19 @@ run "a_function_more_in_python_is_no_line_more_here" {
 run "without_a_collector_there_is_one_alarm_and_no_autoscaling" {
   command = plan
 
+  variables {
+    tasks = { min = 3, max = 3 }
+  }
+
   assert {
-    condition     = join(" ", output.alarm_names) == "shop-no-tasks" && length(aws_appautoscaling_target.this) == 0 && length(jsondecode(aws_ecs_task_definition.this.container_definitions)) == 1
+    condition     = join(" ", output.alarm_names) == "shop-no-tasks" && length(aws_appautoscaling_policy.backlog) == 0 && length(jsondecode(aws_ecs_task_definition.this.container_definitions)) == 1
     error_message = "There are alarms on metrics that nobody sends."
+  }
+
+  # After the first apply the service's own count is ignored.
+  assert {
+    condition     = aws_appautoscaling_target.this.min_capacity == 3 && aws_appautoscaling_target.this.max_capacity == 3
+    error_message = "Nobody starts the tasks that are more than at the first apply."
   }
 }
 
