@@ -34,8 +34,12 @@ def _mirrors() -> Iterator[Path]:
     yield home / "Library" / "Application Support" / "io.terraform" / "plugins"
 
 
+#: The provider itself, unpacked or as it is downloaded: a folder of that name alone may be anything.
+_PROVIDER = ("*/hashicorp/aws/*/*_*/terraform-provider-aws*", "*/hashicorp/aws/terraform-provider-aws_*.zip")
+
+
 def _mirror() -> Path | None:
-    return next((each for each in _mirrors() if any(each.glob("*/hashicorp/aws/*"))), None)
+    return next((each for each in _mirrors() if any(any(each.glob(like)) for like in _PROVIDER)), None)
 
 
 def _own_configuration() -> bool:
