@@ -3,7 +3,8 @@
 # lines in CloudWatch's embedded metric format. The dispatcher's port is open to the task alone.
 
 locals {
-  namespace = "Dispatch"
+  # By the dispatcher's name: an app's functions may be parted over several, and staging has the same app as production.
+  namespace = "Dispatch/${var.name}"
   # From the metric to how the partitions of one task are added up.
   per_function = {
     dispatch_backlog_events           = "sum"

@@ -27,6 +27,8 @@ locals {
       compact([f.emits]),
     ]])))
     groups = sort(distinct(functions[*].group))
+    # What is dropped on purpose is no dead letter.
+    redrives = sort(distinct([for f in functions : "${f.group}.redrive" if f.retry.then != "drop"]))
   } }
   control = "_dispatch.control.${var.manifest.app}"
   # A function that pauses itself says so there.
@@ -201,11 +203,14 @@ data "aws_iam_policy_document" "kafka" {
     resources = [for group in each.value.groups : "${local.group_prefix}/${group}"]
   }
 
-  statement {
-    # How many dead letters wait: what was sent back is remembered in this group's commits.
-    sid       = "CountDeadLetters"
-    actions   = ["kafka-cluster:DescribeGroup"]
-    resources = [for group in each.value.groups : "${local.group_prefix}/${group}.redrive"]
+  dynamic "statement" {
+    for_each = length(each.value.redrives) > 0 ? [each.value.redrives] : []
+    content {
+      # How many dead letters wait: what was sent back is remembered in this group's commits.
+      sid       = "CountDeadLetters"
+      actions   = ["kafka-cluster:DescribeGroup"]
+      resources = [for group in statement.value : "${local.group_prefix}/${group}"]
+    }
   }
 }
 

@@ -99,7 +99,7 @@ run "on_kafka_it_may_what_the_manifest_says" {
       Write               = [for topic in sort(["orders.check-limit.dead", "limits.breached", "clicks.score.retry"]) : "arn:aws:kafka:eu-west-1:123456789012:topic/shop/0a1b2c3d-1/${topic}"]
       SeeTheSizeOfSources = [for topic in sort(["orders", "clicks"]) : "arn:aws:kafka:eu-west-1:123456789012:topic/shop/0a1b2c3d-1/${topic}"]
       Consume             = [for group in sort(["shop.score", "shop.check-limit"]) : "arn:aws:kafka:eu-west-1:123456789012:group/shop/0a1b2c3d-1/${group}"]
-      CountDeadLetters    = [for group in sort(["shop.score.redrive", "shop.check-limit.redrive"]) : "arn:aws:kafka:eu-west-1:123456789012:group/shop/0a1b2c3d-1/${group}"]
+      CountDeadLetters    = ["arn:aws:kafka:eu-west-1:123456789012:group/shop/0a1b2c3d-1/shop.check-limit.redrive"]
     })
     error_message = "The rights on Kafka are others: ${data.aws_iam_policy_document.kafka["0"].json}"
   }
@@ -291,6 +291,30 @@ run "a_function_more_in_python_is_no_line_more_here" {
       [aws_appautoscaling_policy.backlog[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metric_name],
     )) == toset(flatten(yamldecode(one([for each in jsondecode(aws_ecs_task_definition.this.container_definitions) : each.environment[0].value if each.name == "collector"])).exporters.awsemf.metric_declarations[*].metric_name_selectors))
     error_message = "The collector sends other metrics than those that are read."
+  }
+
+  assert {
+    condition     = toset([for each in aws_cloudwatch_metric_alarm.function : each.namespace]) == toset(["Dispatch/shop"])
+    error_message = "Its alarms are on another dispatcher's metrics."
+  }
+}
+
+run "a_dispatcher_has_a_namespace_of_its_own" {
+  command = plan
+
+  variables {
+    name      = "shop-staging"
+    collector = { image = "aws-otel-collector:v0.43.3" }
+    tasks     = { min = 1, max = 2 }
+  }
+
+  assert {
+    condition = toset(concat(
+      [for each in aws_cloudwatch_metric_alarm.function : each.namespace],
+      [aws_appautoscaling_policy.backlog[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].namespace],
+      [yamldecode(one([for each in jsondecode(aws_ecs_task_definition.this.container_definitions) : each.environment[0].value if each.name == "collector"])).exporters.awsemf.namespace],
+    )) == toset(["Dispatch/shop-staging"])
+    error_message = "Another dispatcher of the same app is measured with it."
   }
 }
 
