@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from moto.awslambda.models import LambdaVersion, lambda_backends
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
@@ -34,8 +35,8 @@ class Alias(CloudFormationModel):
         return cls(made.arn)
 
 
-def teach_moto_aliases() -> None:
-    """Teach it to this process's moto."""
-    parsing.get_model_map()[Alias.cloudformation_type()] = Alias
-    LambdaVersion.has_cfn_attr = classmethod(lambda cls, attribute: attribute == "Version")
-    LambdaVersion.get_cfn_attribute = lambda self, attribute: str(self.version)
+def teach_moto_aliases(patch: pytest.MonkeyPatch) -> None:
+    """Teach it to this process's moto, until the patch is undone: other tests have moto as it is."""
+    patch.setitem(parsing.get_model_map(), Alias.cloudformation_type(), Alias)
+    patch.setattr(LambdaVersion, "has_cfn_attr", classmethod(lambda cls, attribute: attribute == "Version"))
+    patch.setattr(LambdaVersion, "get_cfn_attribute", lambda self, attribute: str(self.version))

@@ -129,9 +129,9 @@ def test_what_the_manifest_writes_translates(command: str, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def moto() -> Iterator[str]:
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """AWS by moto, with the aliases of functions; nothing is invoked there."""
-    teach_moto_aliases()
+    teach_moto_aliases(monkeypatch)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -104,7 +104,7 @@ def test_the_examples_files_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_pat
             done = subprocess.run(
                 ["terraform", f"-chdir={folder}", "fmt", "-check", "-diff"], capture_output=True, check=False
             )
-            assert done.stdout == b""
+            assert (done.returncode, done.stdout) == (0, b""), done.stderr
 
 
 def test_the_token_is_of_the_form_that_managed_kafka_reads(monkeypatch: pytest.MonkeyPatch) -> None:
