@@ -207,6 +207,8 @@ def test_the_probes_ask_what_the_process_serves(least: Rendered) -> None:
         "startupProbe": "/readyz",
     }
     assert {each["port"] for each in asked.values()} == {port["name"]}
+    # Kubernetes' own second is short for a process that has all its functions to import.
+    assert {container[name]["timeoutSeconds"] for name in asked} == {5}
 
 
 def test_each_variable_is_a_setting(full: Rendered) -> None:
@@ -274,10 +276,13 @@ def test_it_scales_by_the_true_backlog(full: Rendered, least: Rendered) -> None:
 
 
 def test_the_network_is_closed_but_for_what_is_named(least: Rendered, full: Rendered) -> None:
-    """Nobody reaches the pods unless named; they reach name servers, the brokers' ports, and what is named."""
+    """Nobody reaches the pods unless named; they reach the cluster's name servers, the brokers' ports, and what is named."""
     closed = least.documents["NetworkPolicy"]["spec"]
     assert (closed["policyTypes"], closed["ingress"]) == (["Ingress", "Egress"], [])
     assert [[port["port"] for port in rule["ports"]] for rule in closed["egress"]] == [[53, 53], [9093, 9094]]
+    assert closed["egress"][0]["to"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+    ]
     assert "metricsFrom" in least.notes
     opened = full.documents["NetworkPolicy"]["spec"]
     assert [[port["port"] for port in rule["ports"]] for rule in opened["ingress"]] == [[9464]]
@@ -304,6 +309,7 @@ def test_the_network_is_closed_but_for_what_is_named(least: Rendered, full: Rend
         ({"autoscaling": {"enabled": True, "prometheusAddress": "http://p:9090"}}, "metricsFrom"),
         ({"autoscaling": {"enabled": True}, "networkPolicy": {"enabled": False}}, "prometheusAddress"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"kafka": {"saslMechanism": "AWS_MSK_IAM"}}, "169.254.170.23"),
     ],
 )
 def test_values_that_can_not_be_meant_are_refused(program: Path, values: dict[str, Any], said: str) -> None:
@@ -319,12 +325,17 @@ def test_what_must_be_said_is_asked_for(program: Path) -> None:
 
 
 def test_the_values_of_the_page_are_valid(program: Path) -> None:
-    """What docs/deploy/kubernetes.md has a reader write is an installation, and with its second part one that scales."""
+    """What docs/deploy/kubernetes.md has a reader write is an installation, with its second part one that scales, and with its third one
+    on Amazon MSK, whose pods reach what gives them their credentials."""
     page = (CHART.parent.parent.parent / "docs/deploy/kubernetes.md").read_text()
     written = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
-    assert len(written) == 2
+    assert len(written) == 3
     assert render(program, written[0]).error == ""
     assert "ScaledObject" in render(program, written[0] | written[1]).documents
+    on_msk = render(program, written[0] | written[2])
+    assert on_msk.error == ""
+    rules = on_msk.documents["NetworkPolicy"]["spec"]["egress"]
+    assert [[port["port"] for port in rule["ports"]] for rule in rules] == [[53, 53], [9098], [443], [80]]
 
 
 def test_each_value_is_described_by_the_schema() -> None:
