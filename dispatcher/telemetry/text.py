@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-__all__ = ["columns", "duration", "moment", "number", "printable"]
+if TYPE_CHECKING:
+    from logging import LogRecord
+
+__all__ = ["columns", "duration", "log_line", "moment", "number", "printable"]
 
 
 def printable(text: str) -> str:
@@ -16,6 +20,17 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def log_line(record: LogRecord, message: str, *, fields: str = "", traceback: str = "") -> str:
+    """``12:30:01 WARNING check_limit: the message order=1 [trace ...]``, and the traceback's lines below, indented."""
+    time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+    line = f"{time} {record.levelname:<7} {printable(record.name)}: {printable(message)}"
+    if fields:
+        line += f" {printable(fields)}"
+    if trace_id := vars(record).get("trace_id"):
+        line += f" [trace {printable(str(trace_id))}]"
+    return line + "".join(f"\n    {printable(part)}" for part in traceback.splitlines())
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:

@@ -39,7 +39,16 @@ def test_help_imports_nothing_that_takes_time(dispatch: Any) -> None:
     """The help needs neither the event loop nor pydantic nor a broker nor any command, so it is there at once."""
     modules = modules_after(dispatch, "--help")
     assert {"dispatcher.cli", "click"} < modules
-    assert not modules & {"asyncio", "pydantic", "bindings", "aiokafka", "sqlite3", "cel_expr_python", "rich"}
+    assert not modules & {
+        "asyncio",
+        "pydantic",
+        "bindings",
+        "aiokafka",
+        "sqlite3",
+        "cel_expr_python",
+        "rich",
+        "structlog",
+    }
     assert not {module for module in modules if module.startswith("dispatcher.cli.")} - {
         "dispatcher.cli.lazily",
         "dispatcher.cli.help",
@@ -73,6 +82,13 @@ def test_a_command_imports_its_own_module_and_not_its_neighbours(dispatch: Any) 
         "asyncio",
         "pydantic",
     }
+
+
+def test_a_short_command_does_not_wait_for_structlog(dispatch: Any) -> None:
+    """What only renders the log of a run, a tenth of a second to import, is not imported where there are warnings at most."""
+    modules = modules_after(dispatch, "streams", "create", "orders")
+    assert "dispatcher.telemetry.logs" in modules
+    assert "structlog" not in modules
 
 
 def test_the_help_says_of_each_command_what_the_command_says_of_itself() -> None:

@@ -10,7 +10,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from dispatcher.telemetry.logs import JSONFormatter, TextFormatter, configure
+from dispatcher.telemetry.lines import JSONFormatter, TextFormatter
+from dispatcher.telemetry.logs import configure
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.report import Report
 from dispatcher.telemetry.summary import Summary, render

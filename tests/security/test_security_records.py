@@ -20,7 +20,7 @@ from dispatcher.brokers.embedded import EmbeddedBroker
 from dispatcher.cli.output import fail
 from dispatcher.core.record import Outgoing
 from dispatcher.filters import Filter
-from dispatcher.telemetry.logs import JSONFormatter, TextFormatter
+from dispatcher.telemetry.lines import JSONFormatter, TextFormatter
 from dispatcher.telemetry.metrics import Statistics
 from dispatcher.telemetry.report import Report
 from tests.worker.bench import Bench, reason
@@ -269,6 +269,15 @@ def test_a_log_field_can_not_pass_for_the_records_own() -> None:
     """What a function gives as ``extra=`` stands beside the time, the level and the logger, and replaces none of them."""
     record = logging.makeLogRecord({"name": "functions.handle", "levelno": 20, "levelname": "INFO", "msg": "hello"})
     record.__dict__ |= {"level": "critical", "time": "1970", "logger": "dispatcher", "order": float("nan")}
+    # What structlog goes by.
+    record.__dict__ |= {
+        "event": "forged",
+        "_record": "forged",
+        "_from_structlog": True,
+        "_logger": "x",
+        "_name": "info",
+    }
+    assert TextFormatter().format(record).endswith(" INFO    functions.handle: hello")
     fields = json.loads(JSONFormatter().format(record), parse_constant=pytest.fail)
     assert (fields["level"], fields["logger"], fields["message"]) == ("info", "functions.handle", "hello")
     assert fields["time"] != "1970"

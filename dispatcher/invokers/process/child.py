@@ -141,6 +141,10 @@ def main(descriptor: int) -> None:
     except BaseException as error:  # noqa: BLE001 - an import may do anything
         lift_memory_limit()
         _give_up(connection, error)
+    if "structlog" in sys.modules:
+        from dispatcher.structured import as_record, send_to_logging
+
+        send_to_logging(as_record)
     connection.send(frame(READY, None))
     _serve(connection, invocations, forwarder, settings)
     invocations.end()
