@@ -71,23 +71,12 @@ module "dispatcher" {
   spot_percent     = 50
   collector        = { image = var.collector_image }
 
-  environment = { SHOP_CURRENCY = "USD" }
-  secrets     = { SHOP_LEDGER_KEY = aws_secretsmanager_secret.ledger.arn }
   alarms      = { actions = [aws_sns_topic.alarms.arn], oldest_age = 120 }
   kms_key_arn = aws_kms_key.logs.arn
 }
 
 locals {
   tasks = { min = 2, max = 6 }
-}
-
-# Terraform makes the place of the secret and not the secret, which would be in its state:
-#   aws secretsmanager put-secret-value --secret-id shop/ledger --secret-string file:///dev/stdin
-resource "aws_secretsmanager_secret" "ledger" {
-  #checkov:skip=CKV_AWS_149:encrypted with AWS's own key; one of your own is told to the module by secrets_kms_key_arns
-  #checkov:skip=CKV2_AWS_57:whoever owns the ledger's key rotates it
-  name        = "${var.name}/ledger"
-  description = "Key to the ledger, read by the functions"
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -99,7 +88,7 @@ resource "aws_sns_topic" "alarms" {
 
 resource "aws_security_group" "brokers" {
   name_prefix = "${var.name}-brokers-"
-  description = "Kafka, for the dispatcher alone"
+  description = "Kafka, for the dispatcher"
   vpc_id      = module.network.vpc_id
 
   lifecycle {
@@ -198,6 +187,12 @@ data "aws_iam_policy_document" "logs_key" {
     principals {
       type        = "Service"
       identifiers = ["cloudwatch.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [data.aws_caller_identity.current.account_id]
     }
   }
 }

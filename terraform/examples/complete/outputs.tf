@@ -23,6 +23,34 @@ output "task_definition_arn" {
   value       = module.dispatcher.task_definition_arn
 }
 
+output "make_streams" {
+  description = "The task that makes what the functions consume, with the operator's role: for aws ecs run-task --cli-input-json."
+  value = jsonencode({
+    cluster        = module.dispatcher.cluster_arn
+    taskDefinition = module.dispatcher.task_definition_arn
+    launchType     = "FARGATE"
+    networkConfiguration = {
+      awsvpcConfiguration = {
+        subnets        = module.network.private_subnet_ids
+        securityGroups = [module.dispatcher.security_group_id]
+        assignPublicIp = "DISABLED"
+      }
+    }
+    overrides = {
+      taskRoleArn = aws_iam_role.operator.arn
+      containerOverrides = [{
+        name    = "dispatcher"
+        command = ["streams", "create", one(local.streams), "--partitions", "12"]
+      }]
+    }
+  })
+}
+
+output "operator_policy_arn" {
+  description = "What a machine in the network needs to make and fill these streams."
+  value       = aws_iam_policy.operator.arn
+}
+
 output "network" {
   description = "Where it is, for others that are to be beside it."
   value = {
