@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import uuid
@@ -24,36 +25,41 @@ from dispatcher.errors import BrokerRefused
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 MODULE = ROOT / "terraform" / "modules" / "kafka-topics"
+GIVEN = ("-input=false", "-no-color", "-var=kafka_admin_password=nobodys")
 USER, PASSWORD = WORKER
 OPERATOR, OPERATORS_PASSWORD = USER_WITHOUT_RIGHTS
-_ROOT = """
-variable "bootstrap" { type = string }
-
-terraform {
-  required_providers {
-    kafka = { source = "Mongey/kafka" }
-  }
-}
-
+#: What the README's block is overridden with: this cluster's address, its users and its single broker.
+_OVERRIDE = """
 provider "kafka" {
-  bootstrap_servers = [var.bootstrap]
+  bootstrap_servers = ["%s"]
   tls_enabled       = false
+  sasl_mechanism    = null
+  sasl_username     = null
+  sasl_password     = null
 }
 
 module "topics" {
-  source = "./module"
-
-  manifest            = jsondecode(file("manifest.json"))
   principal           = "User:%s"
   operators           = ["User:%s"]
   partitions          = 1
   replication_factor  = 1
   min_insync_replicas = 1
+  streams             = {}
 }
-
+"""
+_OUTPUTS = """
 output "topics" { value = module.topics.topics }
 output "acls" { value = module.topics.acls }
 """
+_PAGES = {"README": MODULE / "README.md", "docs": ROOT / "docs" / "deploy" / "kafka.md"}
+
+
+def lay_out(folder: Path, page: Path) -> None:
+    """A folder as the page has its reader make: its block, and the module at the place that the block names."""
+    [block] = re.findall(r"^```hcl\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    place = folder / "terraform" / "modules" / "kafka-topics"
+    shutil.copytree(MODULE, place, ignore=shutil.ignore_patterns(".terraform*"))
+    (folder / "main.tf").write_text(block)
 
 
 class Place:
@@ -65,15 +71,15 @@ class Place:
         self.acls: list[Rule] = []
 
     def apply(self) -> None:
-        """Apply the module for this app's manifest, and see that a second plan is empty."""
+        """Apply the README's block for this app's manifest, and see that a second plan is empty."""
         folder = self.terraform.folder
-        shutil.copytree(MODULE, folder / "module", dirs_exist_ok=True)
-        (folder / "main.tf").write_text(_ROOT % (USER, OPERATOR))
+        lay_out(folder, _PAGES["README"])
+        (folder / "main_override.tf").write_text(_OVERRIDE % (self.cluster.bootstrap(), USER, OPERATOR))
+        (folder / "outputs.tf").write_text(_OUTPUTS)
         (folder / "manifest.json").write_text(self.app.manifest.to_json())
-        given = ("-input=false", "-no-color", f"-var=bootstrap={self.cluster.bootstrap()}")
         self.terraform("get", "-no-color")
-        self.terraform("apply", "-auto-approve", *given)
-        self.terraform("plan", "-detailed-exitcode", *given)  # 2 when there is something to do
+        self.terraform("apply", "-auto-approve", *GIVEN)
+        self.terraform("plan", "-detailed-exitcode", *GIVEN)  # 2 when there is something to do
         self.topics, self.acls = self.terraform.output("topics"), self.terraform.output("acls")
 
     def settings(self) -> KafkaSettings:
@@ -109,7 +115,44 @@ def test_the_module_is_valid_and_its_own_tests_pass(terraform: Terraform, tmp_pa
     copy = tmp_path / "kafka-topics"
     shutil.copytree(MODULE, copy, ignore=shutil.ignore_patterns(".terraform*"))
     assert terraform("fmt", "-check", "-recursive", "-diff", where=copy) == ""
-    assert "0 failed" in terraform("test", "-no-color", where=copy)
+    terraform("get", "-no-color", where=copy)
+    assert re.search(r"Success! [1-9]\d* passed, 0 failed", terraform("test", "-no-color", where=copy))
+
+
+@pytest.mark.parametrize("page", _PAGES)
+def test_the_block_of_each_page_is_valid(terraform: Terraform, tmp_path: Path, page: str) -> None:
+    """As it stands, with nothing declared beside it: the module is where it says, the provider is named, and so is each variable."""
+    lay_out(tmp_path, _PAGES[page])
+    shutil.copy2(ROOT / "terraform" / "examples" / "gcp" / "manifest.json", tmp_path)
+    assert terraform("fmt", "-check", "-diff", where=tmp_path) == ""
+    terraform("get", "-no-color", where=tmp_path)
+    terraform("validate", "-no-color", where=tmp_path)
+    required = terraform("providers", "-no-color", where=tmp_path)
+    assert set(re.findall(r"provider\[\S+/(\S+/\S+)\]", required)) == {"mongey/kafka"}
+
+
+async def test_a_stream_stays_when_the_last_function_on_it_goes(place: Place, tmp_path: Path) -> None:
+    """The plan stops at a stream, and deletes none; let go of by `terraform state rm` it is left where it is, and what was the
+    function's own goes."""
+    folder = tmp_path / "later"
+    await asyncio.to_thread(shutil.copytree, place.terraform.folder, folder)
+    manifest = json.loads(place.app.manifest.to_json())
+    manifest["functions"] = [each for each in manifest["functions"] if each["name"] != "check"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    run = partial(asyncio.to_thread, partial(place.terraform, where=folder))
+    stream = f'module.topics.kafka_topic.stream["checked-{place.app.mark}"]'
+    refused = [json.loads(line) for line in (await run("plan", "-json", *GIVEN, codes=(1,))).splitlines()]
+    [error] = [each["diagnostic"] for each in refused if each["@level"] == "error"]
+    assert error["summary"] == "Instance cannot be destroyed"
+    assert stream in error["detail"]
+    await run("state", "rm", stream)
+    planned = [json.loads(line) for line in (await run("plan", "-json", *GIVEN)).splitlines()]
+    deleted = {
+        each["change"]["resource"]["resource_key"]
+        for each in planned
+        if each["type"] == "planned_change" and each["change"]["resource"]["resource_type"] == "kafka_topic"
+    }
+    assert deleted == {f"orders-{place.app.mark}.check.{kind}" for kind in ("dead", "retry")}
 
 
 async def test_a_dispatcher_works_under_exactly_these_rights(place: Place, owner: KafkaBroker, tmp_path: Path) -> None:

@@ -56,17 +56,17 @@ run "topics_follow_their_source" {
   }
 
   assert {
-    condition     = kafka_topic.this["orders.check.dead"].config["max.message.bytes"] == "2065536"
+    condition     = kafka_topic.own["orders.check.dead"].config["max.message.bytes"] == "2065536"
     error_message = "A dead letter is the event and its headers."
   }
 
   assert {
-    condition     = kafka_topic.this["orders.check.dead"].config["retention.ms"] == "2592000000"
+    condition     = kafka_topic.own["orders.check.dead"].config["retention.ms"] == "2592000000"
     error_message = "Dead letters wait 30 days."
   }
 
   assert {
-    condition     = kafka_topic.this["_dispatch.control.shop"].config["cleanup.policy"] == "compact"
+    condition     = kafka_topic.own["_dispatch.control.shop"].config["cleanup.policy"] == "compact"
     error_message = "The last word about a function counts."
   }
 }
@@ -194,4 +194,14 @@ run "no_more_in_sync_than_there_are" {
     replication_factor = 1
   }
   expect_failures = [var.min_insync_replicas]
+}
+
+# kafka_topic.stream may not be destroyed: what has to be let go of by hand is what others may read or write, and nothing else.
+run "streams_are_kept_apart_from_what_goes_with_a_function" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(kafka_topic.stream)) == toset(["orders", "refunds", "checked"])
+    error_message = "What a function consumes or emits is a stream, though another one makes it: ${jsonencode(keys(kafka_topic.stream))}"
+  }
 }

@@ -30,15 +30,3 @@ locals {
     }
   }
 }
-
-resource "kafka_acl" "this" {
-  for_each = local.acls
-
-  acl_principal                = each.value.principal
-  acl_host                     = "*"
-  acl_operation                = each.value.operation
-  acl_permission_type          = "Allow"
-  resource_type                = each.value.resource_type
-  resource_pattern_type_filter = each.value.pattern
-  resource_name                = each.value.resource_name
-}
