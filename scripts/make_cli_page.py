@@ -40,7 +40,8 @@ stand in when none is named. Every command takes `-h` and `--help`.
 def page() -> str:
     """The whole page."""
     cli.import_all()
-    root = click.Context(cli, info_name="dispatch")
+    # Made as click makes it, so that it has the group's own settings: the names of the help option are kept with each command.
+    root = cli.make_context("dispatch", [], resilient_parsing=True)
     commands = list(_commands(cli, root))
     overview = ["| command | what it does |", "| --- | --- |"]
     overview += [
