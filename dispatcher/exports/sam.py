@@ -18,19 +18,35 @@ HANDLER = "bindings.hosts.lambda_function.lambda_handler"
 #: What the dispatcher calls, so that a version is taken back by pointing the alias elsewhere.
 ALIAS = "live"
 _LONGEST = 900
+_RUNTIME = "python3.13"
+_LAYER = "BindingsLayer"
 
 
 def sam(manifest: Manifest) -> Export:
-    """One ``AWS::Serverless::Function`` a function with its alias, and a policy that lets a dispatcher call these aliases."""
+    """One ``AWS::Serverless::Function`` a function with its alias, the layer with ``bindings`` that they share, and a policy that
+    lets a dispatcher call these aliases.
+
+    The layer is built by ``layer/Makefile`` beside the template.
+    """
     ids = {name: f"{base}Function" for name, base in logical_ids(manifest.functions).items()}
     arns = [{"Fn::Sub": f"${{{ids[each.name]}.Arn}}:{ALIAS}"} for each in manifest.functions]
     document = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Transform": "AWS::Serverless-2016-10-31",
         "Description": f"The functions of {manifest.app}, called by a dispatcher",
-        "Globals": {"Function": {"Runtime": "python3.13", "MemorySize": 256}},
+        "Globals": {"Function": {"Runtime": _RUNTIME, "MemorySize": 256, "Layers": [{"Ref": _LAYER}]}},
         "Resources": {
             **{ids[each.name]: _function(each) for each in manifest.functions},
+            _LAYER: {
+                "Type": "AWS::Serverless::LayerVersion",
+                "Properties": {
+                    "LayerName": {"Fn::Sub": "${AWS::StackName}-bindings"},
+                    "ContentUri": "layer/",
+                    "CompatibleRuntimes": [_RUNTIME],
+                    "RetentionPolicy": "Delete",
+                },
+                "Metadata": {"BuildMethod": "makefile"},
+            },
             "DispatcherPolicy": {
                 "Type": "AWS::IAM::ManagedPolicy",
                 "Properties": {

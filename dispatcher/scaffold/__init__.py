@@ -1,7 +1,11 @@
-"""A new project: functions, their tests and what deploys them, each file a text with the project's name in it."""
+"""A new project: functions, their tests and what deploys them, each file a text with the project's name in it.
+
+What says for a deployment which functions there are is made of them, as ``dispatch manifest`` makes it.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -11,7 +15,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
+from bindings.discovery import discover
+from bindings.manifest import Manifest
 from dispatcher.errors import ConfigurationError
+from dispatcher.exports import sam
 
 __all__ = ["NAME", "make_project"]
 
@@ -43,7 +50,9 @@ def make_project(name: str, parent: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent, ignore_cleanup_errors=True) as made:
             whole = Path(made, name)
             _write(files(__name__) / "project", whole, {"name": name, "version": version("dispatch-runtime")})
-            (whole / "manifest.json").write_text(_manifest(whole, name))
+            manifest = _manifest(whole, name)
+            (whole / "manifest.json").write_text(manifest.to_json() + "\n")
+            (whole / "template.yaml").write_text(json.dumps(sam(manifest).document, indent=2) + "\n")
             whole.replace(folder)
     except OSError as error:
         raise ConfigurationError(f"{folder} can't be made: {error.strerror or error}") from error
@@ -61,12 +70,9 @@ def _write(source: Traversable, target: Path, values: dict[str, str]) -> None:
             place.write_text(re.sub("@@([a-z]+)@@", lambda found: values[found[1]], each.read_text()))
 
 
-def _manifest(project: Path, name: str) -> str:
-    from bindings.discovery import discover
-    from bindings.manifest import Manifest
-
+def _manifest(project: Path, name: str) -> Manifest:
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        return Manifest.of(discover("functions", root=project), app=name).to_json() + "\n"
+        return Manifest.of(discover("functions", root=project), app=name)
     finally:
         sys.dont_write_bytecode = before

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from command_line import Dispatch
 
 ROOT = Path(__file__).parent.parent.parent
@@ -97,24 +96,24 @@ def test_its_terraform_calls_the_module_as_it_is(project: Dispatch) -> None:
     assert used == set(re.findall(r'^variable "(\w+)"', declared, re.MULTILINE))
 
 
-def test_its_template_names_what_is_there(project: Dispatch) -> None:
-    """The SAM template's handler is the function's, its target `make` builds, and the function is named as the comment says."""
-
-    class Loader(yaml.SafeLoader):
-        """CloudFormation's tags are texts here."""
-
-    Loader.add_multi_constructor("!", lambda loader, tag, node: f"{tag} {node.value}")
-    text = (project.folder / "template.yaml").read_text()
-    document = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
-    [(name, function)] = document["Resources"].items()
-    properties = function["Properties"]
-    assert f"build-{name}:" in (project.folder / "Makefile").read_text()
-    assert f'function = "{properties["FunctionName"]}", qualifier = "{properties["AutoPublishAlias"]}"' in text
-    module, _, attribute = properties["Handler"].partition(".")
+def test_its_template_is_that_of_its_code(project: Dispatch) -> None:
+    """template.yaml is what `dispatch manifest --format sam` says, so that no function is added to it by hand; its handler finds each
+    function where the project is the package, `make` knows its layer, and dispatch.toml names the function as it does."""
+    assert project("manifest", "functions/", "--format", "sam", "--check", "template.yaml").code == 0
+    document = json.loads((project.folder / "template.yaml").read_text())
+    function = document["Resources"]["ReviewLargeFunction"]["Properties"]
+    assert function["Timeout"] < 10.0  # of the function
+    named = function["FunctionName"]["Fn::Sub"].replace("${AWS::StackName}", "corner-shop")
+    said = f'function = "{named}", qualifier = "{function["AutoPublishAlias"]}"'
+    assert said in (project.folder / "dispatch.toml").read_text()
+    [layer] = [each["Ref"] for each in document["Globals"]["Function"]["Layers"]]
+    folder = project.folder / document["Resources"][layer]["Properties"]["ContentUri"]
+    assert f"build-{layer}:" in (folder / "Makefile").read_text()
+    module, _, attribute = function["Handler"].rpartition(".")
     done = subprocess.run(
-        [sys.executable, "-c", f"import {module}; print(callable({module}.{attribute}))"],
+        [sys.executable, "-c", f"import {module} as module; print(callable(module.{attribute}))"],
         cwd=project.folder,
-        env=project.environ,
+        env=project.environ | function["Environment"]["Variables"],
         capture_output=True,
         text=True,
         check=False,

@@ -61,13 +61,17 @@ def test_the_templates_are_what_cloudformation_takes(write: Any, examples: Manif
 
 def test_sam_is_functions_with_an_alias_and_one_permission(examples: Manifest) -> None:
     """Each function is run by the host that needs no code of its own, ends before the dispatcher gives it up, and has the alias
-    that is called; the policy allows to invoke these aliases and nothing else."""
+    that is called; a layer holds that host; the policy allows to invoke these aliases and nothing else."""
     resources = sam(examples).document["Resources"]
     check = resources["CheckLimitFunction"]["Properties"]
     assert check["Handler"] == "bindings.hosts.lambda_function.lambda_handler"
     assert check["Environment"] == {"Variables": {"DISPATCH_FUNCTION": "functions.check_limit.function:check_limit"}}
     assert (check["Timeout"], check["AutoPublishAlias"]) == (59, "live")
     assert check["EventInvokeConfig"] == {"MaximumRetryAttempts": 0}
+    # Where that host comes from: without it a function that is built and deployed fails in its first call.
+    assert sam(examples).document["Globals"]["Function"]["Layers"] == [{"Ref": "BindingsLayer"}]
+    layer = resources["BindingsLayer"]
+    assert (layer["Properties"]["ContentUri"], layer["Metadata"]) == ("layer/", {"BuildMethod": "makefile"})
     [statement] = resources["DispatcherPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert statement == {
         "Effect": "Allow",

@@ -69,9 +69,12 @@ def test_the_template_is_what_the_manifest_says() -> None:
         there["Globals"]["Function"]["Handler"] == written["Resources"]["CheckLimitFunction"]["Properties"]["Handler"]
     )
     shared = {"FunctionName", "Timeout", "AutoPublishAlias", "EventInvokeConfig", "PolicyDocument"}
+    shared |= {"LayerName", "ContentUri", "RetentionPolicy"}
+    assert there["Globals"]["Function"]["Layers"] == written["Globals"]["Function"]["Layers"]
+    assert there["Globals"]["Function"]["MemorySize"] == written["Globals"]["Function"]["MemorySize"]
     for name, resource in written["Resources"].items():
         mine, said = there["Resources"][name], resource["Properties"]
-        assert mine["Type"] == resource["Type"]
+        assert (mine["Type"], mine.get("Metadata")) == (resource["Type"], resource.get("Metadata"))
         for key in shared & set(said):
             assert mine["Properties"][key] == said[key], (name, key)
         if resource["Type"] == "AWS::Serverless::Function":
@@ -107,8 +110,8 @@ def test_what_the_manifest_writes_translates(command: str, tmp_path: Path) -> No
     """AWS's own translator makes of ``--format sam`` a function, a version and an alias each."""
     document = sam(Manifest.of(discover(str(ROOT / "functions")), app="shop")).document
     for resource in document["Resources"].values():
-        if "CodeUri" in resource["Properties"]:
-            resource["Properties"]["CodeUri"] = "s3://bucket/key"  # as `sam package` leaves it
+        for place in {"CodeUri", "ContentUri"} & set(resource["Properties"]):
+            resource["Properties"][place] = "s3://bucket/key"  # as `sam package` leaves it
     (tmp_path / "template.json").write_text(json.dumps(document))
     python = str(Path(command).parent / "python")
     done = subprocess.run(
@@ -126,6 +129,50 @@ def test_what_the_manifest_writes_translates(command: str, tmp_path: Path) -> No
             names[kind].append(name)
     assert names["Alias"] == [f"{each}FunctionAliaslive" for each in ("CheckLimit", "ConfirmOrder", "FlagAnomaly")]
     assert [len(each) for each in names.values()] == [3, 3, 3]
+
+
+def make_wheel(folder: Path) -> None:
+    """Put this checkout's wheel into a folder, as the documentation says, with nothing fetched for it."""
+    words = ("pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT))
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(240)
+def test_what_a_new_project_has_is_built(command: str, dispatch: Any) -> None:
+    """``sam build`` of what ``dispatch init`` makes, on this machine's Python: with the package and its layer alone the handler finds
+    the function, and neither ``bindings`` nor pydantic is from elsewhere."""
+    assert dispatch("init", "corner-shop").code == 0
+    project = dispatch.folder / "corner-shop"
+    make_wheel(project / "layer")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for name in ("template.yaml", "layer/Makefile"):
+        text = (project / name).read_text()
+        assert "3.13" in text
+        (project / name).write_text(text.replace("3.13", version))
+    environ = {**os.environ, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": REGION}
+    environ["PATH"] = f"{Path(command).parent}{os.pathsep}{environ['PATH']}"
+    done = subprocess.run([command, "build"], cwd=project, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = project / ".aws-sam" / "build"
+    layer, function = built / "BindingsLayer" / "python", built / "ReviewLargeFunction"
+    resources = json.loads((project / "template.yaml").read_text())["Resources"]
+    variables = resources["ReviewLargeFunction"]["Properties"]["Environment"]["Variables"]
+    program = "import bindings.hosts.lambda_function, pydantic; print(bindings.__file__, pydantic.__file__, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],  # without this machine's packages
+        cwd=function,
+        env={
+            **variables,
+            "LAMBDA_TASK_ROOT": str(function),
+            "PYTHONPATH": os.pathsep.join((str(function), str(layer))),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [Path(line).parents[1] for line in done.stdout.splitlines()] == [layer, layer]
 
 
 @pytest.fixture
@@ -155,11 +202,10 @@ class Stack:
             "AWS_ENDPOINT_URL": aws,
             "SAM_CLI_TELEMETRY": "0",
             "PATH": f"{Path(command).parent}{os.pathsep}{os.environ['PATH']}",
-            # The layer is this checkout's.
-            "PIP_FIND_LINKS": str(folder / "wheels"),
         }
+        ignored = shutil.ignore_patterns("__pycache__", ".aws-sam", "*.whl")
         for name in ("sam", "functions"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".aws-sam"))
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         file = folder / "sam" / "template.yaml"
         text = file.read_text().replace("Default: python3.13", f"Default: {version}")
         assert version in text
@@ -181,18 +227,7 @@ class Stack:
 
     def create(self) -> Mapping[str, str]:
         """Build, package, translate, check and create it; returns its outputs."""
-        self.run(
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            "../wheels",
-            str(ROOT),
-        )
+        make_wheel(self._folder / "sam" / "layer")
         assert "is a valid SAM Template" in self.run(self._command, "validate")  # samconfig.toml has it linted
         self.run(self._command, "build")
         self._client("s3").create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
