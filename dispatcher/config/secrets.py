@@ -20,7 +20,7 @@ class SecretReference(BaseModel):
 
     Args:
         file: its content is the secret, without the line end; as Kubernetes, Docker and systemd mount them.
-        env: the name of an environment variable.
+        env: the name of an environment variable; its line end is no part of the secret either.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -50,9 +50,11 @@ class SecretReference(BaseModel):
             if not value:
                 raise ConfigurationError(f"the secret in {self.file} is empty")
             return SecretStr(value)
-        value = os.environ.get(self.env or "", "")
+        value = os.environ.get(self.env or "", "").rstrip("\r\n")
         if not value:
-            raise ConfigurationError(f"the environment variable {self.env}, which is to hold a secret, is not set")
+            raise ConfigurationError(
+                f"the environment variable {self.env}, which is to hold a secret, is not set or is empty"
+            )
         return SecretStr(value)
 
     def __str__(self) -> str:

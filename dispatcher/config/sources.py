@@ -26,8 +26,10 @@ __all__ = ["Layer", "Place", "environment", "file_layers", "merge", "same_name"]
 NOT_SETTINGS = frozenset({"DISPATCH_CONFIG", "DISPATCH_PROFILE", "DISPATCH_LIFELINE_FD", "DISPATCH_FUNCTION"})
 #: What Kubernetes sets in every container when there is a service named ``dispatch``.
 _OF_KUBERNETES = re.compile(r"DISPATCH_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
+#: In the section ``[kafka]``.
+_SECRETS = ("password", "key_password", "token")
 #: Tables that are one value: the parts of two of them make no third.
-_WHOLE = {"target", "password", "key_password", "token"}
+_WHOLE = {"target", *_SECRETS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def _line(shown: str, lines: Mapping[Keys, int], keys: Keys) -> str:
 def _literal_secrets(table: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
     # Such files are committed, copied and shown; as Cargo and Poetry do, the secret itself is kept out of them.
     kafka = table.get("kafka")
-    for name in ("password", "key_password", "token"):
+    for name in _SECRETS:
         if isinstance(kafka, Mapping) and name in kafka and not isinstance(kafka[name], Mapping):
             instead = f'write {name} = {{ file = "..." }} or {{ env = "..." }}, or set {PREFIX}KAFKA__{name.upper()}'
             yield ("kafka", name), f"a secret is not written into a file that is shared: {instead}"
@@ -129,7 +131,7 @@ def _anchored(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     kafka = table.get("kafka")
     for name in ("ca_file", "cert_file", "key_file"):
         anchor(kafka, name)
-    for name in ("password", "key_password", "token"):
+    for name in _SECRETS:
         anchor(kafka.get(name) if isinstance(kafka, dict) else None, "file")
     functions = table.get("functions")
     for function in functions.values() if isinstance(functions, dict) else ():
@@ -153,6 +155,9 @@ class _Environment(EnvSettingsSource):
     """
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
+        if field_name in _SECRETS:
+            # As of a file: whoever copies one into a variable, or into a store of secrets, takes its line end along.
+            value = str(value).rstrip("\r\n")
         if field_name.endswith("password") or not str(value).lstrip().startswith(("{", "[")):
             return value
         try:

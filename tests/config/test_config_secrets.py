@@ -48,6 +48,28 @@ def test_a_secret_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, secret: str
     assert password() == secret
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["password", "key_password", "token"])
+def test_a_line_end_is_no_part_of_a_secret(write: Write, monkeypatch: pytest.MonkeyPatch, name: str, end: str) -> None:
+    """In a file, a variable that the file names, and its setting: an editor, a shell or a store of secrets has put it there."""
+    write(f" {CANARY} {end}", "secret")
+    monkeypatch.setenv("SHOP_SECRET", f" {CANARY} {end}")
+    for place in ("file", "env"):
+        write(f'[kafka]\n{name} = {{ {place} = "{"secret" if place == "file" else "SHOP_SECRET"}" }}\n')
+        reference = getattr(load().kafka, name)
+        assert reference.read().get_secret_value() == f" {CANARY} "
+    monkeypatch.setenv(f"DISPATCH_KAFKA__{name.upper()}", f" {CANARY} {end}")
+    assert getattr(load().kafka, name).get_secret_value() == f" {CANARY} "
+
+
+def test_a_variable_with_nothing_but_a_line_end_is_an_error(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an empty file is: no broker is asked with an empty password."""
+    write('[kafka]\nusername = "me"\npassword = {env = "SHOP_PASSWORD"}\n')
+    monkeypatch.setenv("SHOP_PASSWORD", "\n")
+    with pytest.raises(ConfigurationError, match="SHOP_PASSWORD, which is to hold a secret, is not set or is empty"):
+        password()
+
+
 @pytest.mark.parametrize("name", ["password", "key_password", "token"])
 def test_a_secret_in_the_file_is_an_error(write: Write, name: str) -> None:
     """Such a file is committed; the message says what to write, and does not hold the secret."""
