@@ -59,9 +59,10 @@ def image(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def app(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The image of a new project, with one function more that takes a second an event."""
+    """The image of a new project, with one function more that takes a second an event, a package of its own and one of Dispatch's."""
     folder = tmp_path_factory.mktemp("projects")
     dispatch(folder, "init", "corner-shop")
+    (folder / "corner-shop/requirements.txt").write_text("click\niniconfig\n")
     (folder / "corner-shop/functions/slow.py").write_text(SLOW)
     # As a checkout is where umask is 077.
     (folder / "corner-shop/functions/slow.py").chmod(0o600)
@@ -181,6 +182,20 @@ def test_a_container_that_serves_nothing_is_not_healthy(engine: Engine, image: s
     """The control of the health check: where nobody answers it fails."""
     with container(engine, "--entrypoint=sleep", image, "60") as name:
         assert not healthy(engine, name)
+
+
+def test_what_an_app_adds_comes_after_what_is_locked(engine: Engine, app: str) -> None:
+    """What an app asks for is there; what Dispatch's image has of it is that image's, and came in no other version."""
+    program = """
+import click, iniconfig, importlib.metadata, pathlib
+print(click.__file__, iniconfig.__file__, sep="\\n")
+print(importlib.metadata.version("click"), *(each.name for each in pathlib.Path("/packages").glob("click-*")))
+"""
+    done = engine.podman("run", "--rm", "--network=none", "--read-only", "--entrypoint=python", app, "-c", program)
+    locked, added, versions = done.stdout.splitlines()
+    assert (locked.startswith("/opt/dispatch/"), added) == (True, "/packages/iniconfig/__init__.py")
+    version, found = versions.split()
+    assert found == f"click-{version}.dist-info"
 
 
 def test_the_image_says_what_it_is(engine: Engine, image: str) -> None:
