@@ -88,6 +88,107 @@ def test_the_account_can_do_four_things_and_nobody_comes_in() -> None:
     assert [body["service_config"][0]["ingress_settings"] for body in functions] == ['"ALLOW_INTERNAL_ONLY"']
 
 
+def test_the_pool_starts_after_its_rights() -> None:
+    """It depends on each right of its account, and on what the caller names: nothing that it needs comes after it."""
+    [pool] = [body for kind, body in _resources(MODULE) if kind == "google_cloud_run_v2_worker_pool"]
+    rights = {
+        f"{kind.strip(chr(34))}.{name.strip(chr(34))}"
+        for group in hcl2.loads((MODULE / "iam.tf").read_text())["resource"]
+        for kind, named in group.items()
+        for name in named
+        if "iam_member" in kind
+    }
+    assert len(rights) == 4
+    assert {each.strip("${}") for each in pool["depends_on"]} == rights | {"var.after"}
+
+
+_RIGHTS = """
+locals { manifest = jsondecode(file("manifest.json")) }
+output "acls" { value = { for id, rules in local.acls : id => sort([for rule in rules : "${rule.principal} ${rule.operation}"]) } }
+"""
+_APP = """
+from bindings import Retry, on_stream
+
+
+@on_stream("orders", emits="checked", retry=Retry(then="pause"))
+def check(order: dict) -> dict:
+    return order
+
+
+@on_stream("checked", order="none", retry=Retry(then="drop"))
+def count(order: dict) -> None:
+    pass
+"""
+
+
+def _terraform(folder: Path, *words: str) -> str:
+    if shutil.which("terraform") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("there is no terraform")
+        pytest.skip("there is no terraform")
+    done = subprocess.run(
+        ["terraform", f"-chdir={folder}", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_examples_rights_are_those_of_any_kafka(tmp_path: Path) -> None:
+    """One ACL for each resource by Google's name, with the rules that kafka-topics has: the control stream written for a function that
+    pauses itself, no dead letters for one that drops, the count of redrives; and producers are not shut out."""
+    folder = tmp_path / "examples" / "gcp"
+    requirements = Path("modules", "kafka-topics", "modules", "requirements")
+    shutil.copytree(ROOT / "terraform" / requirements, tmp_path / requirements)
+    folder.mkdir(parents=True)
+    for name in ("rights.tf", "variables.tf"):
+        shutil.copy2(EXAMPLE / name, folder)
+    (folder / "main.tf").write_text(_RIGHTS)
+    (tmp_path / "rights_app.py").write_text(_APP)
+    (folder / "manifest.json").write_text(Manifest.of(discover(str(tmp_path / "rights_app.py")), app="shop").to_json())
+    producer, operator = "User:shop@p.iam.example", "User:anna@example.com"
+    given = {"project": "p", "image": "i", "source_bucket": "b", "producers": [producer], "operators": [operator]}
+    (folder / "terraform.tfvars.json").write_text(json.dumps(given))
+    _terraform(folder, "get", "-no-color")
+    _terraform(folder, "apply", "-auto-approve", "-no-color")
+    acls = json.loads(_terraform(folder, "output", "-json", "acls"))
+    assert {
+        id_: [rule.removeprefix("User:dispatcher ") for rule in rules if "@" not in rule] for id_, rules in acls.items()
+    } == {
+        "topic/orders": ["READ"],
+        "topic/checked": ["READ", "WRITE"],
+        "topic/orders.check.dead": ["WRITE"],
+        "topic/orders.check.retry": ["READ"],
+        "topic/checked.count.retry": ["READ", "WRITE"],
+        "topic/_dispatch.control.shop": ["READ", "WRITE"],
+        "topic/_dispatch.journal.shop": [],
+        "consumerGroup/shop.check": ["READ"],
+        "consumerGroup/shop.check.redrive": ["DESCRIBE"],
+        "consumerGroup/shop.count": ["READ"],
+        "consumerGroupPrefixed/shop.check.": [],
+        "consumerGroupPrefixed/shop.count.": [],
+    }
+    written = {id_ for id_, rules in acls.items() if f"{producer} WRITE" in rules}
+    assert written == {"topic/orders", "topic/checked"}
+    assert f"{operator} READ" in acls["consumerGroupPrefixed/shop.check."]
+
+
+def test_the_page_puts_the_token_into_the_image(tmp_path: Path) -> None:
+    """What docs/deploy/google.md has typed, up to the build: kafka_token.py is let in, and copied beside dispatch.toml."""
+    page = (ROOT / "docs" / "deploy" / "google.md").read_text()
+    [block] = [
+        each for each in re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "dispatch init" in each
+    ]
+    typed = "".join(line for line in block.splitlines(keepends=True) if not line.startswith("docker "))
+    (tmp_path / "dispatch").symlink_to(ROOT)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["bash", "-euc", typed], cwd=tmp_path, env=os.environ | {"PATH": path}, check=True, timeout=60)
+    project = tmp_path / "shop"
+    assert "!kafka_token.py" in (project / ".dockerignore").read_text().splitlines()
+    assert "COPY dispatch.toml kafka_token.py /src/" in (project / "Dockerfile").read_text().splitlines()
+    assert (project / "kafka_token.py").read_bytes() == (EXAMPLE / "kafka_token.py").read_bytes()
+    assert (project / "functions" / "check_limit").is_dir()
+
+
 def test_the_examples_files_can_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The manifest is what this version writes, the configuration is read, and terraform fmt has nothing to change."""
     manifest = Manifest.read((EXAMPLE / "manifest.json").read_bytes())

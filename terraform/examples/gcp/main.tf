@@ -2,13 +2,8 @@
 locals {
   manifest  = jsondecode(file("${path.module}/manifest.json"))
   functions = { for each in local.manifest.functions : each.name => each if each.target == "google_function" }
-
-  streams = toset(flatten([for each in local.manifest.functions : concat(each.streams, compact([each.emits]))]))
-  dead    = toset(flatten([for each in local.manifest.functions : values(each.dead_letter.topics)]))
-  retry   = toset(flatten([for each in local.manifest.functions : values(each.retry_topics)]))
-  control = "_dispatch.control.${local.manifest.app}"
-  cluster = google_managed_kafka_cluster.this.cluster_id
-  user    = "User:${module.dispatcher.service_account}"
+  cluster   = google_managed_kafka_cluster.this.cluster_id
+  user      = "User:${module.dispatcher.service_account}"
 }
 
 resource "google_compute_network" "this" {
@@ -65,59 +60,50 @@ resource "google_managed_kafka_cluster" "this" {
   }
 }
 
-resource "google_managed_kafka_topic" "this" {
-  for_each = setunion(local.streams, local.dead, local.retry, [local.control])
+# What functions consume and emit outlives them: others read and write it too.
+resource "google_managed_kafka_topic" "stream" {
+  for_each = module.kafka.streams
 
   cluster            = local.cluster
   location           = var.location
-  topic_id           = each.value
-  partition_count    = each.value == local.control ? 1 : 12
+  topic_id           = each.key
+  partition_count    = each.value.partitions
   replication_factor = 3
+  configs            = each.value.config
 
-  configs = merge(
-    { "cleanup.policy" = each.value == local.control ? "compact" : "delete" },
-    # A dead letter is the event and its headers.
-    contains(setunion(local.dead, local.retry), each.value) ? { "max.message.bytes" = "1114124" } : {},
-  )
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
-# What the dispatcher may do, topic by topic.
-resource "google_managed_kafka_acl" "topics" {
-  for_each = {
-    for topic in setunion(local.streams, local.dead, local.retry, [local.control]) : topic => concat(
-      contains(flatten([for each in local.manifest.functions : each.streams]), topic) || contains(local.retry, topic) || topic == local.control ? ["READ"] : [],
-      contains(compact([for each in local.manifest.functions : each.emits]), topic) || contains(local.dead, topic) || contains(flatten([for each in local.manifest.functions : values(each.retry_topics) if each.order == "none"]), topic) ? ["WRITE"] : [],
-    )
-  }
+resource "google_managed_kafka_topic" "own" {
+  for_each = module.kafka.own
+
+  cluster            = local.cluster
+  location           = var.location
+  topic_id           = each.key
+  partition_count    = each.value.partitions
+  replication_factor = 3
+  configs            = each.value.config
+}
+
+resource "google_managed_kafka_acl" "this" {
+  for_each = local.acls
 
   cluster  = local.cluster
   location = var.location
-  acl_id   = "topic/${each.key}"
+  acl_id   = each.key
 
   dynamic "acl_entries" {
     for_each = each.value
     content {
-      principal = local.user
-      operation = acl_entries.value
+      principal = acl_entries.value.principal == local.dispatcher ? local.user : acl_entries.value.principal
+      operation = acl_entries.value.operation
       host      = "*"
     }
   }
 
-  depends_on = [google_managed_kafka_topic.this]
-}
-
-resource "google_managed_kafka_acl" "groups" {
-  for_each = { for each in local.manifest.functions : each.group => each }
-
-  cluster  = local.cluster
-  location = var.location
-  acl_id   = "consumerGroup/${each.key}"
-
-  acl_entries {
-    principal = local.user
-    operation = "READ"
-    host      = "*"
-  }
+  depends_on = [google_managed_kafka_topic.stream, google_managed_kafka_topic.own]
 }
 
 resource "google_service_account" "function" {
@@ -171,4 +157,6 @@ module "dispatcher" {
     network    = google_compute_network.this.id
     subnetwork = google_compute_subnetwork.this.id
   }
+
+  after = [for each in google_managed_kafka_acl.this : each.id]
 }

@@ -75,5 +75,12 @@ resource "google_cloud_run_v2_worker_pool" "this" {
     }
   }
 
-  depends_on = [google_secret_manager_secret_iam_member.reads]
+  # One that starts before its rights are there ends with an error, and the pool with it.
+  depends_on = [
+    google_cloud_run_v2_service_iam_member.invokes,
+    google_cloudfunctions2_function_iam_member.looks_up,
+    google_project_iam_member.connects,
+    google_secret_manager_secret_iam_member.reads,
+    var.after,
+  ]
 }

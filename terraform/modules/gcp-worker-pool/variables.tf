@@ -151,6 +151,12 @@ variable "network" {
   })
 }
 
+variable "after" {
+  description = "IDs of what must be there before the dispatchers start: the cluster's topics and ACLs, which themselves need the service account."
+  type        = list(string)
+  default     = []
+}
+
 variable "launch_stage" {
   description = "BETA where Google still has worker pools as a preview, else GA."
   type        = string
