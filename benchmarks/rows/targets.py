@@ -14,7 +14,6 @@ from benchmarks.bench import Bench, PythonArm, figure, ratio
 from benchmarks.orders import KEYS
 from benchmarks.stage import Stage
 
-
 #: What the profile says of each size of a request, where its goal is missed.
 NOTES = {
     1: (
