@@ -9,7 +9,7 @@ variable "name" {
 }
 
 variable "dispatcher_role_arn" {
-  description = "The role that may invoke the alias: task_role_arn of module aws-ecs-dispatcher. It alone."
+  description = "The role that the alias's policy lets in, and no other: task_role_arn of module aws-ecs-dispatcher."
   type        = string
 
   validation {
