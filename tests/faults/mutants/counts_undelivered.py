@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from bindings.failure import Failure, FailureKind
-from dispatcher.core import scheduler
+from dispatcher.core import judging
 
 
 def apply() -> None:
     """Judge each failure as the function's own."""
-    judge = scheduler.judge
+    judge = judging.judge
 
     def judged(policy: Any, delivery: Any, failure: Failure, **options: Any) -> Any:
         if failure.kind is FailureKind.NOT_DELIVERED:
             failure = replace(failure, kind=FailureKind.FUNCTION)
         return judge(policy, delivery, failure, **options)
 
-    scheduler.judge = judged  # type: ignore[attr-defined]
+    judging.judge = judged  # type: ignore[attr-defined]

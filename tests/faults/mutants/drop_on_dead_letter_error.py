@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dispatcher.core.record import Outgoing
 from dispatcher.core.settlement import Settlement
@@ -15,7 +16,9 @@ def apply() -> None:
     SettlementWriter.write = write  # type: ignore[method-assign]
 
 
-async def write(self: SettlementWriter, settlement: Settlement, results: Sequence[Outgoing]) -> bool:
+async def write(
+    self: SettlementWriter, settlement: Settlement, results: Sequence[Outgoing], _trace: Any = None
+) -> bool:
     """Send, and forget what became of it."""
     producer = await self._get_producer()
     await producer.send_all([*results, *(dead_letter(self._binding, letter) for letter in settlement.dead)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bindings import Binding
 from dispatcher.core.record import Outgoing
 from dispatcher.core.settlement import DeadLettered
@@ -14,6 +16,6 @@ def apply() -> None:
     producing.dead_letter = cut  # type: ignore[attr-defined]
 
 
-def cut(binding: Binding, letter: DeadLettered) -> Outgoing:
+def cut(binding: Binding, letter: DeadLettered, _trace: Any = None) -> Outgoing:
     """It fits anywhere."""
     return truncated(dead_letter(binding, letter), 500)
