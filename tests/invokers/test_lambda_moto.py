@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
+from moto_server import moto_server
 from stage import Stage, binding_of, until
 
 from bindings import Event, Retry, on_stream
@@ -53,13 +53,8 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
     """An AWS of moto, as a server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with moto_server() as url:
+        yield url
 
 
 def invoke_by_boto3(url: str, **asked: Any) -> tuple[int, str, str]:

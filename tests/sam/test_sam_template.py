@@ -20,8 +20,8 @@ import yaml
 from cfnlint.api import lint_all
 from kafka_server import KafkaCluster
 from lambda_server import REGION, LambdaServer, credentials
-from moto.server import ThreadedMotoServer
 from moto_aliases import teach_moto_aliases
+from moto_server import moto_server
 
 from bindings.discovery import discover
 from bindings.envelopes import aws_kafka
@@ -179,13 +179,8 @@ def test_what_a_new_project_has_is_built(command: str, dispatch: Any) -> None:
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """AWS by moto, with the aliases of functions; nothing is invoked there."""
     teach_moto_aliases(monkeypatch)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with moto_server() as url:
+        yield url
 
 
 class Stack:

@@ -31,7 +31,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.kafka.exceptions import NotFoundException
 from moto.kafka.models import FakeKafkaCluster, KafkaBackend
 from moto.kafka.responses import KafkaResponse
-from moto.server import ThreadedMotoServer
+from moto_server import moto_server
 
 __all__ = ["moto_aws"]
 
@@ -48,13 +48,8 @@ def moto_aws() -> Iterator[str]:
         _rules_between_groups_keep_their_description(patch)
         _functions_keep_their_logging(patch)
         _functions_run(patch)
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        try:
-            yield f"http://{host}:{port}"
-        finally:
-            server.stop()
+        with moto_server() as url:
+            yield url
 
 
 def _autoscaling_has_tags(patch: pytest.MonkeyPatch) -> None:
