@@ -37,7 +37,8 @@ def unsecured_jwt(user: str, *, lifetime: float = 300.0) -> str:
     def part(content: dict[str, object]) -> str:
         return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
-    return f"{part({'alg': 'none'})}.{part({'sub': user, 'iat': now, 'exp': now + lifetime})}."
+    # Whole seconds, as issuers write them: the broker's clock counts milliseconds, and this one's fraction would be ahead.
+    return f"{part({'alg': 'none'})}.{part({'sub': user, 'iat': int(now), 'exp': int(now + lifetime)})}."
 
 
 @pytest.fixture
@@ -121,6 +122,16 @@ async def test_a_token_that_is_not_taken(kafka_cluster: KafkaCluster, own_stream
     assert expired not in str(raised.value)
     with pytest.raises(ConfigurationError, match=r"can't read the secret in .*absent"):
         await sees(oauth(kafka_cluster, {"file": tmp_path / "absent"}), own_stream)
+
+
+async def test_a_token_that_is_refused_later(
+    kafka_cluster: KafkaCluster, own_stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third connection is not let in, and is made again: nothing is read out of the end of its login."""
+    tokens = iter([unsecured_jwt(USER), unsecured_jwt(USER), unsecured_jwt(USER, lifetime=-100)])
+    monkeypatch.setattr(sys.modules[__name__], "token_of_worker", lambda: next(tokens, unsecured_jwt(USER)))
+    assert await sees(oauth(kafka_cluster, {"call": f"{__name__}:token_of_worker"}), own_stream)
+    assert next(tokens, None) is None
 
 
 def token_of_worker() -> str:

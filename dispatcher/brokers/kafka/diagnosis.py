@@ -7,7 +7,7 @@ import socket
 import ssl
 
 import aiokafka.errors as driver
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.metadata import MetadataRequest
 
 from dispatcher.brokers.kafka.settings import ENVIRONMENT_PREFIX, TOKEN_MECHANISMS, KafkaSettings
@@ -16,7 +16,7 @@ from dispatcher.errors import AuthenticationFailed, BrokerError, BrokerUnavailab
 __all__ = ["find_reachable"]
 
 _SETTLE = 0.2
-"""Seconds that the other servers get once one has answered."""
+"""Seconds that the other servers get once one has answered, and a server to close its connection."""
 
 
 async def find_reachable(settings: KafkaSettings) -> list[str]:
@@ -54,18 +54,22 @@ async def _probe(settings: KafkaSettings, server: str) -> None:
     host, _, port = server.rpartition(":")
     try:
         async with asyncio.timeout(settings.request_timeout * 0.9):
-            connection = await create_conn(host.strip("[]"), int(port), **settings.connection_options())
+            connection = AIOKafkaConnection(host.strip("[]"), int(port), **settings.connection_options())
             try:
+                await connection.connect()
                 # A listener that wants SASL answers nothing past the first request.
-                answer = await connection.send(MetadataRequest([]))
-                # A refused token comes as a challenge (RFC 7628, 3.2.3), which aiokafka takes for a welcome; what it then
-                # reads as metadata is the end of that conversation.
-                if not answer.brokers and settings.sasl_mechanism in TOKEN_MECHANISMS and settings.uses_sasl:
-                    raise driver.SaslAuthenticationFailed("the token was refused")
+                await connection.send(MetadataRequest([]))
             finally:
-                connection.close()
+                await _close(connection)
     except (driver.KafkaError, OSError) as error:
         raise _explain(settings, server, error) from error
+
+
+async def _close(connection: AIOKafkaConnection) -> None:
+    """Close it, and wait for the other side's goodbye: a loop that ends before leaves the socket of TLS open."""
+    closed = connection.close()
+    if connection._protocol is not None:  # noqa: SLF001 - without one there was nobody to say goodbye to
+        await asyncio.wait([closed], timeout=_SETTLE)
 
 
 def _explain(settings: KafkaSettings, server: str, error: Exception) -> BrokerError:

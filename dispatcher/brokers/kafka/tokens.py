@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from pydantic import SecretStr
 
 from dispatcher.brokers.kafka.settings import KafkaSettings
@@ -16,6 +17,32 @@ from dispatcher.config.secrets import TokenReference
 from dispatcher.errors import AuthenticationFailed, ConfigurationError, DispatchError
 
 __all__ = ["provider_of"]
+
+#: What a client says to a challenge, so that the broker ends the conversation with its error (RFC 7628, 3.2.3).
+_TO_THE_CHALLENGE = b"\x01"
+
+
+class _Authenticator(OAuthAuthenticator):
+    """aiokafka's, which takes the broker's challenge to a refused token for a welcome.
+
+    The connection would then live on as if let in: what it is asked next is read by the broker as the rest of the login,
+    and the end of the login by the client as the answer. So a commit could seem made.
+    """
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        if payload:
+            return _TO_THE_CHALLENGE, True
+        sent: tuple[bytes, bool] | None = await super().step(payload)  # type: ignore[no-untyped-call]
+        return sent
+
+
+def _authenticator(connection: Any) -> _Authenticator:
+    provider = connection._sasl_oauth_token_provider  # noqa: SLF001 - it has no public name
+    return _Authenticator(sasl_oauth_token_provider=provider)  # type: ignore[no-untyped-call]
+
+
+# Connections are made deep in aiokafka, and there is no other place to say which authenticator they take.
+AIOKafkaConnection.authenticator_oauth = _authenticator  # type: ignore[method-assign]
 
 
 class _Tokens(AbstractTokenProvider):
