@@ -119,9 +119,9 @@ def test_a_regular_expression_bomb_stays_fast() -> None:
     """``(a+)+$`` on 100,000 characters takes a linear engine milliseconds, a backtracking one for ever."""
     bomb = Filter('value.text.matches("(a+)+$")')
     given = event({"text": "a" * 100_000 + "b"})
-    began = time.perf_counter()
+    began = time.process_time()
     assert bomb.matches(given) is False
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_attributes_of_python_objects_are_out_of_reach() -> None:

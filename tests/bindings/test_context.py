@@ -64,7 +64,11 @@ def test_emit_without_a_stream_is_refused():
 
 def test_it_is_cheap_to_make():
     """A context costs less than 5 us (about 0.5 us on a laptop): it is made for each invocation."""
-    begin = time.perf_counter()
-    for _ in range(10_000):
-        InvocationContext("check", "orders/0/7", 1, 30.0, None)
-    assert (time.perf_counter() - begin) / 10_000 < 5e-6
+    # What the processor takes, not what other programs and the collection of other tests' garbage take meanwhile.
+    taken = []
+    for _ in range(3):
+        begin = time.process_time()
+        for _ in range(10_000):
+            InvocationContext("check", "orders/0/7", 1, 30.0, None)
+        taken.append(time.process_time() - begin)
+    assert min(taken) / 10_000 < 5e-6
