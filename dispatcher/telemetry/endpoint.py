@@ -123,6 +123,7 @@ class Endpoint:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         except asyncio.LimitOverrunError:
+            await _read_to_the_end(reader)
             return _written(Answer(400, b"the request is too long\n"))
         line, *lines = head.split("\r\n")
         words = line.split(" ")
@@ -148,6 +149,13 @@ class Endpoint:
         except Exception:
             logger.exception("%s could not be answered", parts.path)
             return Answer(500, b"a bug in the dispatcher; its log says more\n")
+
+
+async def _read_to_the_end(reader: asyncio.StreamReader) -> None:
+    # A connection that is closed with bytes unread is reset, and the reset can overtake the answer.
+    part = b""
+    while b"\r\n\r\n" not in part and (more := await reader.read(_LONGEST_HEAD)):
+        part = part[-3:] + more
 
 
 def _written(answer: Answer, *, with_body: bool = True) -> bytes:
