@@ -1,7 +1,12 @@
-"""What a user may do on a cluster: CreateAcls and DeleteAcls (KIP-140), which aiokafka has no requests for."""
+"""What a user may do on a cluster: CreateAcls, DeleteAcls and DescribeAcls (KIP-140), which aiokafka has no requests for.
+
+The controller answers that a rule is made or gone; each broker learns of it a moment later, and until then decides as before.
+So whoever changes rights here waits until every broker lists them as they are now.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -103,6 +108,58 @@ class DeleteAcls(Request[DeleteAclsStruct]):
         return request_struct_class(self.rules)
 
 
+class DescribeAclsResponse(Response):
+    API_KEY = 29
+    API_VERSION = 1
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        ("error_message", String("utf-8")),
+        (
+            "resources",
+            Array(
+                ("resource_type", Int8),
+                ("resource_name", String("utf-8")),
+                ("pattern_type", Int8),
+                (
+                    "acls",
+                    Array(
+                        ("principal", String("utf-8")),
+                        ("host", String("utf-8")),
+                        ("operation", Int8),
+                        ("permission_type", Int8),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+class DescribeAclsStruct(RequestStruct):
+    API_KEY = 29
+    API_VERSION = 1
+    RESPONSE_TYPE = DescribeAclsResponse
+    SCHEMA = Schema(
+        ("resource_type", Int8),
+        ("resource_name", String("utf-8")),
+        ("pattern_type", Int8),
+        ("principal", String("utf-8")),
+        ("host", String("utf-8")),
+        ("operation", Int8),
+        ("permission_type", Int8),
+    )
+
+
+class DescribeAcls(Request[DescribeAclsStruct]):
+    API_KEY = 29
+
+    def __init__(self, rule: tuple[object, ...]) -> None:
+        self.rule = rule
+
+    def build(self, request_struct_class: type[DescribeAclsStruct]) -> DescribeAclsStruct:
+        return request_struct_class(*self.rule)
+
+
 def _rule(user: str, name: str, operation: int, kind: int) -> tuple[object, ...]:
     pattern = _PREFIXED if kind == GROUP else _LITERAL
     return (kind, name, pattern, f"User:{user}", "*", operation, _ALLOW)
@@ -143,6 +200,18 @@ async def _send(bootstrap: str, request: CreateAcls | DeleteAcls) -> list[tuple[
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
     try:
-        return list((await client.send(client.get_random_node(), request)).results)
+        results = list((await client.send(client.get_random_node(), request)).results)
+        if any(code for code, *_ in results):
+            return results
+        async with asyncio.timeout(20):
+            for broker in client.cluster.brokers():
+                for rule in request.rules:
+                    await _until_known(client, broker.nodeId, rule, allowed=isinstance(request, CreateAcls))
+        return results
     finally:
         await client.close()
+
+
+async def _until_known(client: AIOKafkaClient, node: int, rule: tuple[object, ...], *, allowed: bool) -> None:
+    while bool((await client.send(node, DescribeAcls(rule))).resources) is not allowed:
+        await asyncio.sleep(0.005)
