@@ -30,9 +30,9 @@ class Signature:
         decode: from a record's value to what the function takes; raises ``ValueError`` (pydantic's and
             msgspec's errors are its children) when the bytes are not that. A validator of the user's own
             may raise anything.
-        type_name: the annotation as a person would write it, for lists and manifests.
         decode_bytes: the same for a value that is not None, without the check: 60 ns less an event.
             For a pydantic model it is the validator's own C method.
+        type_name: the annotation as a person would write it, for lists and manifests.
         optional: None is passed for a record without a value.
         value_type: the type of one event's value, taken out of ``list[Event[X | None]]``.
     """
@@ -45,8 +45,8 @@ class Signature:
     is_async: bool
     returns: bool
     decode: Callable[[bytes | None], Any]
+    decode_bytes: Callable[[bytes], Any]
     type_name: str
-    decode_bytes: Callable[[bytes], Any] | None = None
     optional: bool = False
     value_type: Any = None
 
@@ -78,6 +78,7 @@ class Signature:
             raise Unsupported(f"annotate {event.name}: {TAKES}")
         shape = _Shape.of(_resolve(function, event.annotation, names))
         decode_bytes = decoder_of(shape.value)
+        decode = _with_null(decode_bytes, shape)
         return cls(
             parameter=event.name,
             batch=shape.batch,
@@ -87,9 +88,9 @@ class Signature:
             is_async=inspect.iscoroutinefunction(function),
             returns=inspect.signature(function).return_annotation
             not in (inspect.Signature.empty, None, types.NoneType, "None"),
-            decode=_with_null(decode_bytes, shape),
+            decode=decode,
+            decode_bytes=decode if shape.optional else decode_bytes,
             type_name=shape.name,
-            decode_bytes=decode_bytes,
             optional=shape.optional,
             value_type=shape.value,
         )

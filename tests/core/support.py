@@ -46,6 +46,7 @@ def make_binding(*, batch_function: bool = False, **options: Any) -> Binding:
         is_async=False,
         returns=False,
         decode=lambda raw: raw,
+        decode_bytes=lambda raw: raw,
         type_name="bytes",
     )
     return Binding(function=print, name="f", streams=("s",), signature=signature, **options)
