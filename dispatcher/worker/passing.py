@@ -33,18 +33,18 @@ class Ended:
     """An invocation that was more than a plain end.
 
     Attributes:
-        batch: its events, in flight.
         started: when it began.
         items: what the function was handed; None when the events could not be decoded, so that it was not called.
         returned: what it returned.
         error: what it raised.
+        batch: its events, in flight.
     """
 
-    batch: Sequence[Delivery]
     started: float
     items: Sequence[Any] | None
     returned: object = None
     error: BaseException | None = None
+    batch: Sequence[Delivery] = ()
 
 
 @types.coroutine
@@ -89,21 +89,37 @@ class Passing:
     ) -> None:
         signature = binding.signature
         self._function = binding.function
-        self._decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
+        self._is_batch = signature.batch
+        self._decode = signature.decode_bytes
         self._decode_null = signature.decode
         self._scheduler = scheduler
         self._counters = scheduler.counters
         self._clock = clock
         self._in_flight = in_flight
 
-    async def one_by_one(
-        self, stretch: Stretch, runner: Any, clean: contextvars.Context, *, until: float
-    ) -> Ended | None:
-        """Run the events of a stretch, until one is more than a plain end, or the loop is to turn: one at least.
+    def begin(
+        self, now: float, runner: Any, clean: contextvars.Context, *, until: float
+    ) -> Coroutine[Any, Any, Ended | None] | None:
+        """Begin on what may pass now, when there is anything.
+
+        Args:
+            now: the clock's time.
+            runner: whose task this is.
+            clean: the task's context before any event.
+            until: when the loop is to turn; one event, or one batch, runs all the same.
 
         Returns:
-            What the last one came to; None when all that were run are done.
+            To be awaited: what the last invocation came to, or None when all that were run are done.
         """
+        if self._is_batch:
+            parts = self._scheduler.begin_batch(now)
+            return None if parts is None else self._batch(parts, runner, clean)
+        stretch = self._scheduler.begin(now)
+        return None if stretch is None else self._one_by_one(stretch, runner, clean, until)
+
+    async def _one_by_one(
+        self, stretch: Stretch, runner: Any, clean: contextvars.Context, until: float
+    ) -> Ended | None:
         scheduler, function, decode, clock = self._scheduler, self._function, self._decode, self._clock
         durations, context, cancelling = self._counters.durations, contextvars.copy_context, runner.task.cancelling
         counts, shortest = durations.counts, durations.bounds[0]
@@ -129,16 +145,16 @@ class Passing:
                     raw = record.value
                     value = decode(raw) if raw is not None else self._decode_null(None)
                 except Exception:  # noqa: BLE001 - users' validators may raise anything
-                    return Ended((), started, None)
+                    return Ended(started, None)
                 try:
                     returned = await function(value)
                 except BaseException as error:  # noqa: BLE001 - the runner raises again what may pass
-                    return Ended((), started, (value,), error=error)
+                    return Ended(started, (value,), error=error)
                 # One look at the clock an event: the end of this invocation is the beginning of the next.
                 now = clock()
                 elapsed = now - started
                 if delivery is not None or returned is not None or cancelling() or context() != clean:
-                    return Ended((), started, (value,), returned)
+                    return Ended(started, (value,), returned)
                 if elapsed <= shortest:
                     counts[0] += 1
                     durations.total += elapsed
@@ -155,12 +171,7 @@ class Passing:
         ended.batch = (delivery or scheduler.break_off(stretch, begun() - 1),)
         return ended
 
-    async def batch(self, parts: Sequence[Part], runner: Any, clean: contextvars.Context) -> Ended | None:
-        """Run a batch.
-
-        Returns:
-            What it came to; None when all of its events are done.
-        """
+    async def _batch(self, parts: Sequence[Part], runner: Any, clean: contextvars.Context) -> Ended | None:
         scheduler, decode, null, clock = self._scheduler, self._decode, self._decode_null, self._clock
         started = clock()
         batch: list[Delivery] = []
@@ -173,13 +184,13 @@ class Passing:
             try:
                 items = [decode(raw) if (raw := record.value) is not None else null(None) for record in _records(parts)]
             except Exception:  # noqa: BLE001 - users' validators may raise anything
-                return Ended((), started, None)
+                return Ended(started, None)
             try:
                 returned = await self._function(items)
             except BaseException as error:  # noqa: BLE001 - the runner raises again what may pass
-                return Ended((), started, items, error=error)
+                return Ended(started, items, error=error)
             if batch or returned is not None or runner.task.cancelling() or contextvars.copy_context() != clean:
-                return Ended((), started, items, returned)
+                return Ended(started, items, returned)
             return None
 
         ended = await until_it_waits(run(), waits)

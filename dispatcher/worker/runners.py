@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bindings import Binding
 from bindings.calling import is_direct, takes_values
-from bindings.failure import FailureKind, timed_out, undecodable
+from bindings.failure import FailureKind, timed_out
 from bindings.invocation import Reply, reply_to
 from dispatcher.clock import Clock
 from dispatcher.core.delivery import Delivery
@@ -200,7 +200,7 @@ class Runners:
         """The short way, for an async function that takes the bare value of one event."""
         scheduler, function, signature = self._scheduler, self._binding.function, self._binding.signature
         invoker = cast(LocalInvoker, self._invoker)
-        decode = signature.decode if signature.optional else signature.decode_bytes or signature.decode
+        decode = signature.decode_bytes
         take, done, ready = scheduler.take, scheduler.done, scheduler.ready
         clock, context, cancelling = self._clock, contextvars.copy_context, runner.task.cancelling
         counters = scheduler.counters
@@ -212,7 +212,7 @@ class Runners:
         while True:
             if stretches.events:
                 runner.batch = None
-                if not await self._pass_stretches(runner, clean):
+                if not await self._pass(runner, clean):
                     break
                 turn = now = clock()
                 others, own = counters.invocations, 0
@@ -226,21 +226,15 @@ class Runners:
             try:
                 raw = delivery.record.value
                 value = decode(raw) if raw is not None else signature.decode(None)
-            except Exception as error:  # noqa: BLE001 - users' validators may raise anything
-                runner.batch = None
-                durations.observe(clock() - started)
-                await self._settle([delivery], Reply({0: undecodable(error, self._binding.signature.type_name)}))
+            except Exception:  # noqa: BLE001 - users' validators may raise anything
+                if not await self._end(runner, Ended(started, None, batch=(delivery,)), clean):
+                    break
                 now = clock()
                 continue
             try:
                 returned = await function(value)
             except BaseException as error:  # noqa: BLE001 - what may pass is raised again by _raised
-                reply = self._raised(runner, error, (value,))
-                durations.observe(clock() - started)
-                if cancelling():
-                    await self._absorb(runner)
-                await self._settle([delivery], reply)
-                if context() != clean:
+                if not await self._end(runner, Ended(started, (value,), error=error, batch=(delivery,)), clean):
                     break
                 now = clock()
                 continue
@@ -285,7 +279,7 @@ class Runners:
         others, own = counters.invocations, 0
         while True:
             if stretches.events:
-                if not await self._pass_batches(runner, clean):
+                if not await self._pass(runner, clean):
                     break
                 turn = clock()
                 others, own = counters.invocations, 0
@@ -329,32 +323,14 @@ class Runners:
                 others, own = counters.invocations, 0
         runner.batch = None
 
-    async def _pass_stretches(self, runner: Runner, clean: contextvars.Context) -> bool:
+    async def _pass(self, runner: Runner, clean: contextvars.Context) -> bool:
         """Run events that nobody has admitted; False when this task must run no more."""
         if self._resting:
             return True  # whoever rests goes on with them: two would make a turn of the loop twice as long
-        passing, scheduler = self._passing, self._scheduler
+        passing = self._passing
         turn = now = self._clock()
-        while passing is not None and (stretch := scheduler.begin(now)) is not None:
-            ended = await passing.one_by_one(stretch, runner, clean, until=turn + LONGEST_TURN)
-            if ended is not None:
-                return await self._end(runner, ended, clean)
-            if self.watched:
-                self._on_progress()
-            now = self._clock()
-            if now - turn > LONGEST_TURN:
-                turn = now = await self._rest()
-        return True
-
-    async def _pass_batches(self, runner: Runner, clean: contextvars.Context) -> bool:
-        """Run batches of events that nobody has admitted; False when this task must run no more."""
-        if self._resting:
-            return True
-        passing, scheduler = self._passing, self._scheduler
-        turn = now = self._clock()
-        while passing is not None and (parts := scheduler.begin_batch(now)) is not None:
-            ended = await passing.batch(parts, runner, clean)
-            if ended is not None:
+        while passing is not None and (run := passing.begin(now, runner, clean, until=turn + LONGEST_TURN)) is not None:
+            if (ended := await run) is not None:
                 return await self._end(runner, ended, clean)
             if self.watched:
                 self._on_progress()
@@ -366,9 +342,8 @@ class Runners:
     async def _end(self, runner: Runner, ended: Ended, clean: contextvars.Context) -> bool:
         """Settle an invocation that was more than a plain end; False when this task must run no more."""
         batch, invoker = ended.batch, cast(LocalInvoker, self._invoker)
-        if not self._backup and self._scheduler.in_flight < self._scheduler.gate.limit:
-            # Those behind it are admitted, and what it leaves may take a while to be written.
-            self.wake()
+        # Those behind it are admitted, and what it leaves may take a while to be written.
+        self._wake_another()
         if ended.items is None:
             # It tells which of them can't be decoded, and calls the function with the others.
             runner.batch, runner.started = batch, ended.started
@@ -394,6 +369,9 @@ class Runners:
 
     def _note_in_flight(self, runner: Runner, batch: Sequence[Delivery] | Delivery, started: float) -> None:
         runner.batch, runner.started = batch, started
+        self._wake_another()
+
+    def _wake_another(self) -> None:
         if not self._backup and self._scheduler.in_flight < self._scheduler.gate.limit:
             self.wake()
 
