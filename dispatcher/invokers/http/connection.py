@@ -17,6 +17,7 @@ from bindings.failure import Failure, timed_out
 from dispatcher.config.targets import RemoteTarget
 from dispatcher.errors import ConfigurationError
 from dispatcher.invokers.http.addresses import public_socket
+from dispatcher.invokers.http.deadlines import Deadlines
 from dispatcher.invokers.http.failures import CallFailed, failed, not_delivered, refused_for_good
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Connection:
         self._forbid_private = forbid_private
         self._session: aiohttp.ClientSession | None = None
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._deadlines = Deadlines()
 
     async def request(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, *, timeout: float
@@ -109,7 +111,7 @@ class Connection:
             data = io.BytesIO(body)
         response: aiohttp.ClientResponse | None = None
         try:
-            async with asyncio.timeout(timeout):
+            with self._deadlines.within(timeout):
                 response = await session.request(
                     method,
                     url,
@@ -146,6 +148,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._deadlines.close()
         if self._session is not None:
             await self._session.close()
 
