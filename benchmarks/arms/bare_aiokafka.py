@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-import uuid
 
-from aiokafka import AIOKafkaConsumer
-
+from benchmarks.arms.consumer import bare_consumer
 from benchmarks.arms.handlers import DECODERS, batch_handler, handler
 from benchmarks.clock import Clock
 
@@ -20,13 +18,7 @@ async def run(bootstrap: str, stream: str, events: int, kind: str = "pydantic", 
     decode = DECODERS[kind]
     handle = handler(clock, kind)
     handle_batch = batch_handler(clock, kind)
-    consumer = AIOKafkaConsumer(
-        stream,
-        bootstrap_servers=bootstrap,
-        group_id=f"bare-{uuid.uuid4()}",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = bare_consumer(bootstrap, stream)
     await consumer.start()
     committed = time.monotonic()
     while not clock.finished:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from bindings import Retry, bindings_of, on_stream
+from bindings.envelopes.record import WireRecord
 from bindings.failure import Failure, FailureKind
 from dispatcher.core.record import TopicPartition
 from dispatcher.core.scheduler import Scheduler
@@ -15,18 +15,6 @@ from dispatcher.core.scheduler import Scheduler
 #: As the worker has them: events a fetch (Settings.max_poll_records), and events done before it commits early.
 FETCH, MUCH = 500, 2_000
 STREAM = "benchmark.orders"
-
-
-class Event(NamedTuple):
-    """A record with the names of the client library's."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 def run(events: int, partitions: int = 1, keys: int = 10_000, holes: int = 0, within: bool = False) -> dict[str, float]:
@@ -65,7 +53,7 @@ def run(events: int, partitions: int = 1, keys: int = 10_000, holes: int = 0, wi
     return {"cpu_us": spent / events * 1e6, "events": events}
 
 
-def _fetches(events: int, partitions: int, keys: int, first: int) -> Iterator[tuple[TopicPartition, list[Event]]]:
+def _fetches(events: int, partitions: int, keys: int, first: int) -> Iterator[tuple[TopicPartition, list[WireRecord]]]:
     """What the broker hands over: the partitions in turn, each fetch from one of them, as aiokafka does."""
     values = [b"%d" % number for number in range(keys)]
     offsets = [first, *[0] * (partitions - 1)]
@@ -74,7 +62,7 @@ def _fetches(events: int, partitions: int, keys: int, first: int) -> Iterator[tu
         begin, count = offsets[partition], min(FETCH, events - number * FETCH)
         offsets[partition] += count
         records = [
-            Event(STREAM, partition, begin + index, 0, values[(number * FETCH + index) % keys], b"v" * 60)
+            WireRecord(STREAM, partition, begin + index, 0, values[(number * FETCH + index) % keys], b"v" * 60)
             for index in range(count)
         ]
         yield TopicPartition(STREAM, partition), records
@@ -84,7 +72,8 @@ def _leave(scheduler: Scheduler, partition: TopicPartition, holes: int) -> None:
     """Every other event of a partition is done, and the others wait for an attempt that does not come."""
     failure = Failure(kind=FailureKind.FUNCTION, error_type="ValueError", message="no", retry_after=3_600.0)
     records = [
-        Event(STREAM, partition.partition, offset, 0, b"hole-%d" % offset, b"v" * 60) for offset in range(2 * holes)
+        WireRecord(STREAM, partition.partition, offset, 0, b"hole-%d" % offset, b"v" * 60)
+        for offset in range(2 * holes)
     ]
     scheduler.admit(partition, records, now=0.0)
     while (delivery := scheduler.take(0.0)) is not None:

@@ -6,8 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Iterable
 
-from aiokafka import AIOKafkaConsumer
-
+from benchmarks.arms.consumer import bare_consumer
 from benchmarks.clock import Clock
 from benchmarks.orders import Order
 from bindings import bindings_of, on_stream
@@ -38,13 +37,7 @@ async def run_bare(bootstrap: str, stream: str, events: int, concurrency: int, l
             clock.end()
 
     tasks = [asyncio.create_task(work()) for _ in range(concurrency)]
-    consumer = AIOKafkaConsumer(
-        stream,
-        bootstrap_servers=bootstrap,
-        group_id=f"bare-{uuid.uuid4()}",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = bare_consumer(bootstrap, stream)
     async with consumer:
         while not clock.finished:
             for records in (await consumer.getmany(timeout_ms=100, max_records=500)).values():

@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
+from benchmarks.arms.consumer import bare_consumer
 from benchmarks.arms.working import working
 from bindings import Batch, on_stream
 from dispatcher.brokers.base import StreamInfo
@@ -26,14 +27,7 @@ async def run_bare(bootstrap: str, rate: int, seconds: float) -> dict[str, float
     """The broker's own time: a bare aiokafka consumer that looks at the clock as soon as it has an event."""
     waits = Waits()
     stream = await _stream(bootstrap)
-    consumer = AIOKafkaConsumer(
-        stream,
-        bootstrap_servers=bootstrap,
-        group_id=f"bare-{uuid.uuid4()}",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    consumer = bare_consumer(bootstrap, stream, isolation_level="read_committed")
     async with consumer:
         pacing = asyncio.create_task(_pace(bootstrap, stream, rate, seconds))
         while not pacing.done():

@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-
+from benchmarks.arms.consumer import bare_consumer
 from benchmarks.clock import Clock
 from benchmarks.orders import orders
 from bindings import Batch, Binding, Ordering
@@ -89,13 +88,7 @@ async def post_all(requests: Iterable[Any], post: Post) -> None:
 
 async def read_log(bootstrap: str, stream: str, batch: int, events: int, hand_over: Post) -> None:
     """Read by ``getmany`` of aiokafka, with a commit now and then of all that was read."""
-    consumer = AIOKafkaConsumer(
-        stream,
-        bootstrap_servers=bootstrap,
-        group_id=f"bare-{uuid.uuid4()}",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = bare_consumer(bootstrap, stream)
     await consumer.start()
     committed, seen = time.monotonic(), 0
     while seen < events:
