@@ -83,17 +83,16 @@ def test_the_files_are_formatted() -> None:
         needs_terraform()
     done = subprocess.run(
         ["terraform", "fmt", "-check", "-recursive", "-list=true", *(str(ROOT / "modules" / each) for each in MODULES),
-         *(str(ROOT / "examples" / each) for each in EXAMPLES)],
+         *(str(ROOT / "examples" / each) for each in EXAMPLES), str(ROOT / "tests")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("where", [*(f"modules/{each}" for each in MODULES), "tests"])
 @pytest.mark.timeout(300)
-def test_the_modules_own_tests_pass(terraform: Terraform, module: str) -> None:
-    """``terraform test``: what it would make, what its roles may do, and which values it refuses."""
-    where = f"modules/{module}"
+def test_terraforms_own_tests_pass(terraform: Terraform, where: str) -> None:
+    """``terraform test``, of the modules and of the examples: what they would make, what roles may do, and which values are refused."""
     terraform.init(where)
     said = terraform.run(where, "test", "-no-color")
     assert re.search(r"Success! [1-9]\d* passed, 0 failed", said), said
