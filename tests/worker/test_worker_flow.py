@@ -70,6 +70,24 @@ async def test_a_partition_at_its_limit_does_not_stop_another(bench: Bench) -> N
         await until(lambda: worker.statistics().done == 2_000)
 
 
+@on_both
+async def test_a_partition_that_is_full_does_not_wait_for_an_idle_one(bench: Bench) -> None:
+    """Room that was made is filled in a hundredth of a second, though a fetch waits for a partition with nothing in it.
+
+    It is made forty times: waiting out the fetch each time took 10 s.
+    """
+    stream = await bench.stream(partitions=2)
+    await bench.send(stream, ((b"k%d" % number, b"x") for number in range(2_000)), partition=0)
+
+    @on_stream(stream, limits=Limits(held_events=100), concurrency=50)
+    async def handle(value: bytes) -> None:
+        await asyncio.sleep(0)
+
+    async with bench.running(handle, max_poll_records=50) as worker:
+        await until(lambda: worker.statistics().done > 0)
+        await until(lambda: worker.statistics().done == 2_000, "all to be done", patience=4)
+
+
 async def test_parked_events_are_bounded_by_the_park_limit(bench: Bench) -> None:
     """When everything fails an ordered function stops asking for more at Retry(park_limit), and goes on when it heals."""
     stream = await bench.stream()
