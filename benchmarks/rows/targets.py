@@ -18,11 +18,11 @@ from benchmarks.stage import Stage
 NOTES = {
     1: (
         "The bare client posts bytes that it has; of what Dispatch adds, a fifth of the client's own CPU time, 0.9 us are reading the"
-        " event, about 4 writing it as a CloudEvent and about 10 the decisions of the core and the deadline of the request. Beside"
-        " the same by hand, a loop that reads from Kafka and posts, little is left."
+        " event, about 3 writing it as a CloudEvent, 1 the deadline of the request and about 7 the decisions of the core. Beside the"
+        " same by hand, a loop that reads from Kafka and posts, little is left."
     ),
     100: (
-        "A batch of 100 takes about 340 us of CPU: 80 to read it, 100 to write its body (half of that to see that each value is JSON),"
+        "A batch of 100 takes about 340 us of CPU: 80 to read it, 80 to 95 to write its body (a third of that to see that each value is JSON),"
         " 70 in the core, 75 to 100 in aiohttp. Bytes that are made before take only the last of these, so 85 % of that would leave"
         " 0.2 us an event for all the rest."
     ),
