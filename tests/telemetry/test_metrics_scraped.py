@@ -138,10 +138,13 @@ async def wait(order: dict) -> None:
     )
     dispatch("send", stream, "-", "--partitions", "1", "--create", stdin=lines_of({"id": n} for n in range(10)))
     run = watched("app.py")
-    first = run.until(lambda s: s.all("dispatch_backlog_events") == [10.0], "the backlog")
+    # The log's end is known before the first event is in its hands.
+    first = run.until(
+        lambda s: s.all("dispatch_backlog_events") == [10.0] and s.all("dispatch_in_flight_invocations") == [2.0]
+        and s.all("dispatch_waiting_events") == [8.0],
+        "the backlog, two of it in flight",
+    )  # fmt: skip
     began = time.monotonic()
-    assert first.one("dispatch_in_flight_invocations") == 2
-    assert first.one("dispatch_waiting_events") == 8
     assert first.one("dispatch_lag_events") == 10
     dispatch("send", stream, "-", stdin=lines_of({"id": n} for n in range(5)))
     later = run.until(lambda s: s.one("dispatch_backlog_events") == 15, "what was written later")
